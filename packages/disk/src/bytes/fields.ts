@@ -1,0 +1,68 @@
+/** Views and small conversions over bytes; all offsets are in bytes. */
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+const latin1 = new TextDecoder('latin1');
+const utf8 = new TextDecoder('utf-8');
+const encoder = new TextEncoder();
+
+/** Bytes as text, one character a byte: for magics and ASCII fields. */
+export function latin1Text(bytes: Uint8Array): string {
+  return latin1.decode(bytes);
+}
+
+export function utf8Text(bytes: Uint8Array): string {
+  return utf8.decode(bytes);
+}
+
+export function utf8Bytes(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+/** True when `bytes` holds `magic` (one character a byte) at `offset`. */
+export function hasMagic(bytes: Uint8Array, magic: string, offset = 0): boolean {
+  if (offset < 0 || bytes.length < offset + magic.length) return false;
+  for (let i = 0; i < magic.length; i++) {
+    if (bytes[offset + i] !== magic.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+/** True when every byte is zero. Compares 8 bytes at a time where the view is aligned. */
+export function isZero(bytes: Uint8Array): boolean {
+  const length = bytes.length;
+  if (length === 0) return true;
+  if (bytes[0] !== 0 || bytes[length - 1] !== 0 || bytes[length >> 1] !== 0) return false;
+  if (bytes.byteOffset % 8 === 0) {
+    const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, length >> 3);
+    for (let i = 0; i < words.length; i++) if (words[i] !== 0n) return false;
+    for (let i = words.length * 8; i < length; i++) if (bytes[i] !== 0) return false;
+    return true;
+  }
+  for (let i = 0; i < length; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
+
+export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && firstDifference(a, b) === -1;
+}
+
+/** Index of the first byte that differs, or -1; the arrays have equal lengths. */
+export function firstDifference(a: Uint8Array, b: Uint8Array): number {
+  let i = 0;
+  if (a.byteOffset % 8 === 0 && b.byteOffset % 8 === 0) {
+    const wordCount = a.length >> 3;
+    const left = new BigUint64Array(a.buffer, a.byteOffset, wordCount);
+    const right = new BigUint64Array(b.buffer, b.byteOffset, wordCount);
+    while (i < wordCount && left[i] === right[i]) i++;
+    i *= 8;
+  }
+  for (; i < a.length; i++) if (a[i] !== b[i]) return i;
+  return -1;
+}
+
+export function hexText(bytes: Uint8Array): string {
+  return bytes.toHex();
+}

@@ -1,0 +1,16 @@
+import { ImageError } from '../errors.ts';
+import type { Format } from './format.ts';
+import { raw } from './raw/format.ts';
+
+/** Every format that is read or written; a new one is one folder and one line here. */
+export const formats: readonly Format[] = [raw];
+
+/** The format of this name. Throws IMAGE_UNSUPPORTED for a name that is not known. */
+export function formatNamed(name: string): Format {
+  const format = formats.find((candidate) => candidate.name === name);
+  if (format !== undefined) return format;
+  throw new ImageError('IMAGE_UNSUPPORTED', `there is no format named ${JSON.stringify(name)}`, {
+    structure: 'format name',
+    hint: `use one of ${formats.map((known) => known.name).join(', ')}`,
+  });
+}

@@ -1,0 +1,46 @@
+import { ImageError } from '../errors.ts';
+
+/** Bytes of known length, readable at any offset: a file, a buffer, an HTTP object, a member, a view. */
+export interface ByteSource {
+  /** For messages: a path, an address, an object's name. */
+  readonly name: string;
+  readonly lengthBytes: number;
+  /**
+   * Fills all of `into` from `offsetBytes`. The range lies inside the source: asking beyond it is the
+   * caller's mistake. Throws StoreError when the bytes cannot be had, the signal's reason when aborted.
+   */
+  read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Reads one structure of an image. Throws IMAGE_TRUNCATED when the source ends before it, so a length from
+ * the image never allocates more than the source holds.
+ */
+export async function readStructure(
+  source: ByteSource,
+  offsetBytes: number,
+  lengthBytes: number,
+  structure: string,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  requireInside(source, offsetBytes, lengthBytes, structure);
+  const bytes = new Uint8Array(lengthBytes);
+  await source.read(offsetBytes, bytes, signal);
+  return bytes;
+}
+
+/** Throws IMAGE_TRUNCATED unless [offset, offset + length) lies in the source. */
+export function requireInside(
+  source: ByteSource,
+  offsetBytes: number,
+  lengthBytes: number,
+  structure: string,
+): void {
+  if (offsetBytes + lengthBytes <= source.lengthBytes) return;
+  throw new ImageError(
+    'IMAGE_TRUNCATED',
+    `${structure} needs bytes ${offsetBytes} to ${offsetBytes + lengthBytes}, but ${source.name} ends at ${source.lengthBytes}`,
+    { structure, offsetBytes, hint: 'the file is incomplete: copy or download it again' },
+  );
+}

@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { StoreError } from '../errors.ts';
+import type { ByteSink } from './byte-sink.ts';
+import type { ByteSource } from './byte-source.ts';
+
+/** Opens a file (or block device) for reading. Throws StoreError when it is not there or not readable. */
+export async function fileSource(path: string): Promise<ByteSource> {
+  const handle = await open(path, 'r').catch((error) => {
+    throw storeError(error, path);
+  });
+  try {
+    const stat = await handle.stat();
+    if (stat.isDirectory()) {
+      throw new StoreError('STORE_IO', `${path} is a directory, not a disk image`, { where: path });
+    }
+    const lengthBytes = stat.isBlockDevice() ? await deviceLength(handle, path) : stat.size;
+    return new FileSource(path, handle, lengthBytes, stat.mtimeMs);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+class FileSource implements ByteSource {
+  readonly name: string;
+  readonly lengthBytes: number;
+  readonly #handle: FileHandle;
+  readonly #modifiedMs: number;
+
+  constructor(name: string, handle: FileHandle, lengthBytes: number, modifiedMs: number) {
+    this.name = name;
+    this.lengthBytes = lengthBytes;
+    this.#handle = handle;
+    this.#modifiedMs = modifiedMs;
+  }
+
+  async read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    let done = 0;
+    while (done < into.length) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await this.#handle
+        .read(into, done, into.length - done, offsetBytes + done)
+        .catch((error) => {
+          throw storeError(error, this.name);
+        });
+      if (bytesRead === 0) {
+        throw new StoreError('STORE_CHANGED', `${this.name} became shorter while it was read`, {
+          where: this.name,
+          hint: 'stop what writes to the file, then try again',
+        });
+      }
+      done += bytesRead;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** Throws STORE_CHANGED when the file was written to since it was opened. */
+  async requireUnchanged(): Promise<void> {
+    const stat = await this.#handle.stat();
+    if (stat.mtimeMs === this.#modifiedMs && (stat.size === this.lengthBytes || stat.isBlockDevice())) return;
+    throw new StoreError('STORE_CHANGED', `${this.name} was changed while it was read`, {
+      where: this.name,
+      hint: 'stop what writes to the file, then try again',
+    });
+  }
+}
+
+/** Throws STORE_CHANGED when `source` is a file that was written to since it was opened. */
+export async function requireUnchanged(source: ByteSource): Promise<void> {
+  if (source instanceof FileSource) await source.requireUnchanged();
+}
+
+/**
+ * A new file, written beside its final name and renamed over it when complete and durable. An existing file
+ * is replaced only then. Throws StoreError, with STORE_FULL when the disk is full.
+ */
+export async function fileSink(path: string): Promise<ByteSink> {
+  const partial = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`);
+  const handle = await open(partial, 'wx', 0o666).catch((error) => {
+    throw storeError(error, path);
+  });
+  let open_ = true;
+  const closeOnce = async () => {
+    if (open_) {
+      open_ = false;
+      await handle.close();
+    }
+  };
+  return {
+    name: path,
+    async write(offsetBytes, bytes, signal) {
+      signal?.throwIfAborted();
+      let done = 0;
+      while (done < bytes.length) {
+        const { bytesWritten } = await handle
+          .write(bytes, done, bytes.length - done, offsetBytes + done)
+          .catch((error) => {
+            throw storeError(error, path);
+          });
+        done += bytesWritten;
+      }
+    },
+    async finish(lengthBytes) {
+      try {
+        await handle.truncate(lengthBytes);
+        await handle.sync();
+        await closeOnce();
+        await rename(partial, path);
+        await syncFolder(dirname(path));
+      } catch (error) {
+        throw storeError(error, path);
+      }
+    },
+    async abort() {
+      await closeOnce();
+      await rm(partial, { force: true });
+    },
+  };
+}
+
+/** Makes a rename or a new name in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** A failure of the file system as a StoreError; anything else passes unchanged. */
+export function storeError(error: unknown, where: string): unknown {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new StoreError('STORE_NOT_FOUND', `${where} does not exist`, { where, cause: error });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new StoreError('STORE_DENIED', `${where}: permission denied`, { where, cause: error });
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new StoreError('STORE_FULL', `no space left for ${where}`, {
+        where,
+        cause: error,
+        hint: 'free some space or choose another place, then try again',
+      });
+    case 'EEXIST':
+      return new StoreError('STORE_EXISTS', `${where} exists already`, { where, cause: error });
+    case undefined:
+      return error;
+    default:
+      return new StoreError('STORE_IO', `${where}: ${(error as Error).message}`, { where, cause: error });
+  }
+}
+
+/** A block device reports size 0: its end is found by bisecting with one-byte reads. */
+async function deviceLength(handle: FileHandle, path: string): Promise<number> {
+  const readable = async (offset: number) => {
+    const { bytesRead } = await handle.read(new Uint8Array(1), 0, 1, offset).catch((error) => {
+      throw storeError(error, path);
+    });
+    return bytesRead === 1;
+  };
+  let low = 0;
+  let high = 2 ** 46;
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (await readable(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

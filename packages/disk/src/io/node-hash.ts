@@ -1,0 +1,18 @@
+import { createHash, hash as cryptoHash, randomBytes } from 'node:crypto';
+
+/** SHA-256 of the bytes: 32 bytes. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return cryptoHash('sha256', bytes, 'buffer');
+}
+
+/** SHA-256 over several parts in order: 32 bytes. */
+export function sha256Of(...parts: Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+/** Random bytes from the system's generator. */
+export function randomSeed(lengthBytes: number): Uint8Array {
+  return randomBytes(lengthBytes);
+}

@@ -1,0 +1,25 @@
+import type { ProgressListener } from '../convert/progress.ts';
+
+export interface StreamChunk {
+  readonly offsetBytes: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface StreamRunOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+/**
+ * An output whose length is known only at its end: the compressed forms. Chunks come in file order, each
+ * where the one before ended, the first at `frontBytes`; after them, when `frontBytes` is not 0, chunks that
+ * fill [0, frontBytes) in order. With `frontBytes` 0 it can be written to a pipe.
+ */
+export interface ImageStream {
+  readonly kind: 'stream';
+  readonly format: string;
+  readonly frontBytes: number;
+  /** No run is longer than this. */
+  readonly maximumLengthBytes: number;
+  chunks(options: StreamRunOptions): AsyncGenerator<StreamChunk, void, undefined>;
+}

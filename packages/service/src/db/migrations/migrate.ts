@@ -1,0 +1,17 @@
+import { Migrator } from 'kysely/migration';
+import type { Database } from '../database.ts';
+import { firstCargo } from './0001-first-cargo.ts';
+
+/** Applies what is missing, in order, in transactions. Throws the first failure. */
+export async function migrateToLatest(database: Database): Promise<void> {
+  const migrator = new Migrator({
+    db: database.kysely,
+    provider: {
+      async getMigrations() {
+        return { '0001-first-cargo': firstCargo(database.engine) };
+      },
+    },
+  });
+  const { error } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+}

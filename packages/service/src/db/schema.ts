@@ -1,0 +1,187 @@
+import type { Generated } from 'kysely';
+
+/**
+ * The tables, in the subset of SQL that SQLite and PostgreSQL share: text ids that sort by time, whole
+ * milliseconds since 1970, JSON as text, booleans as 0 or 1, bytes as BLOB or BYTEA.
+ */
+export interface Schema {
+  tenancies: TenancyRow;
+  users: UserRow;
+  tokens: TokenRow;
+  buckets: BucketRow;
+  objects: ObjectRow;
+  uploads: UploadRow;
+  upload_parts: UploadPartRow;
+  images: ImageRow;
+  manifests: ManifestRow;
+  manifest_chunks: ManifestChunkRow;
+  vault_segments: VaultSegmentRow;
+  vault_blocks: VaultBlockRow;
+  jobs: JobRow;
+  job_log: JobLogRow;
+  idempotency_keys: IdempotencyKeyRow;
+}
+
+export interface TenancyRow {
+  id: string;
+  name: string;
+  created_at_ms: number;
+}
+
+export interface UserRow {
+  id: string;
+  tenancy_id: string;
+  name: string;
+  /** `administrator` or `member`. */
+  role: string;
+  created_at_ms: number;
+}
+
+export interface TokenRow {
+  id: string;
+  user_id: string;
+  /** SHA-256 of the token, hex; the token itself is never stored. */
+  token_sha256: string;
+  label: string;
+  created_at_ms: number;
+  revoked_at_ms: number | null;
+}
+
+export interface BucketRow {
+  id: string;
+  tenancy_id: string;
+  name: string;
+  created_at_ms: number;
+}
+
+export interface ObjectRow {
+  bucket_id: string;
+  object_key: string;
+  length_bytes: number;
+  /** Without quotes. Changes whenever the bytes change. */
+  etag: string;
+  content_type: string;
+  /** Name in the object folder, for stored bytes; null for a view. */
+  stored_name: string | null;
+  /** For a view: the manifest that it shows, which it keeps alive, and how (JSON of ViewSpec). */
+  manifest_id: string | null;
+  view_json: string | null;
+  created_at_ms: number;
+}
+
+export interface UploadRow {
+  id: string;
+  bucket_id: string;
+  object_key: string;
+  content_type: string;
+  created_at_ms: number;
+}
+
+export interface UploadPartRow {
+  upload_id: string;
+  part_number: number;
+  length_bytes: number;
+  /** MD5 of the part, hex. */
+  md5: string;
+  stored_name: string;
+}
+
+export interface ImageRow {
+  id: string;
+  tenancy_id: string;
+  name: string;
+  /** Format that it was imported from. */
+  source_format: string;
+  virtual_size_bytes: number;
+  disk_digest: string;
+  manifest_id: string;
+  /** JSON: what the source's headers said. */
+  details_json: string;
+  created_at_ms: number;
+}
+
+export interface ManifestRow {
+  id: string;
+  /** `building` while an import fills it, then `sealed`. */
+  state: string;
+  virtual_size_bytes: number;
+  /** Null while building. */
+  disk_digest: string | null;
+  /** Guest bytes in blocks that are not all zero. */
+  data_bytes: number;
+  created_at_ms: number;
+}
+
+export interface ManifestChunkRow {
+  manifest_id: string;
+  /** Covers the blocks [chunk_index * 1024, ...); a chunk without data has no row. */
+  chunk_index: number;
+  entries: Uint8Array;
+}
+
+export interface VaultSegmentRow {
+  id: string;
+  /** Bytes that are durable and indexed; the file may be longer after a crash. */
+  committed_bytes: number;
+  created_at_ms: number;
+}
+
+export interface VaultBlockRow {
+  /** SHA-256 of the block's guest bytes: 32 bytes. */
+  block_hash: Uint8Array;
+  segment_id: string;
+  offset_bytes: number;
+  /** Stored length of all pieces together. */
+  length_bytes: number;
+  /** Stored length and CRC-32 of each piece. */
+  pieces: Uint8Array;
+}
+
+export interface JobRow {
+  id: string;
+  tenancy_id: string;
+  user_id: string | null;
+  kind: string;
+  /** `queued`, `running`, `succeeded`, `failed`, `canceled`. */
+  state: string;
+  phase: string;
+  input_json: string;
+  checkpoint_json: string | null;
+  result_json: string | null;
+  /** JSON of { code, message, hint } for a failed job. */
+  error_json: string | null;
+  done_bytes: number;
+  /** Null while unknown. */
+  total_bytes: number | null;
+  bytes_per_second: number | null;
+  attempt: number;
+  /** Raised by every claim; every write of a worker must match it. */
+  fence: number;
+  lease_owner: string | null;
+  lease_until_ms: number | null;
+  cancel_requested: number;
+  created_at_ms: number;
+  started_at_ms: number | null;
+  updated_at_ms: number;
+  finished_at_ms: number | null;
+}
+
+export interface JobLogRow {
+  id: Generated<number>;
+  job_id: string;
+  at_ms: number;
+  /** `info`, `warning`, `error`. */
+  level: string;
+  message: string;
+}
+
+export interface IdempotencyKeyRow {
+  tenancy_id: string;
+  idempotency_key: string;
+  /** SHA-256 of method, path and body, hex: the same key with another request is a conflict. */
+  request_sha256: string;
+  /** The first answer: status and JSON body. Null while the first request still runs. */
+  status_code: number | null;
+  response_json: string | null;
+  created_at_ms: number;
+}
