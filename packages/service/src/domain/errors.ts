@@ -1,0 +1,46 @@
+/** What the service refuses or could not do. Closed set; each code has a page under docs/errors. */
+export const domainErrorCodes = [
+  /** It does not exist, or belongs to another tenancy: the two look the same. */
+  'NOT_FOUND',
+  /** It exists already, or its present state does not allow this. */
+  'CONFLICT',
+  /** The request itself is wrong: a name, a number, a combination. */
+  'INVALID',
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
+  /** If-Match, If-None-Match and their like did not hold. */
+  'PRECONDITION_FAILED',
+  'RANGE_NOT_SATISFIABLE',
+  'TOO_LARGE',
+  /** An idempotency key came again with another request. */
+  'IDEMPOTENCY_MISMATCH',
+  /** An idempotency key came again while its first request still runs. */
+  'IDEMPOTENCY_IN_PROGRESS',
+  'IMAGE_IN_USE',
+  'BUCKET_NOT_EMPTY',
+  'UPLOAD_INCOMPLETE',
+  /** What was written, read back, is not what was meant to be written. */
+  'VERIFY_FAILED',
+  'CANCELED',
+  /** A fault of ours. What exactly stands in the service's log, never in an answer. */
+  'INTERNAL',
+] as const;
+export type DomainErrorCode = (typeof domainErrorCodes)[number];
+
+/** The service's own refusal: safe to show to the user as it is. */
+export class DomainError extends Error {
+  readonly code: DomainErrorCode;
+  /** What the user can do. */
+  readonly hint: string | undefined;
+
+  constructor(
+    code: DomainErrorCode,
+    message: string,
+    options: { hint?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'DomainError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
