@@ -41,7 +41,16 @@ async function openPostgres(address: string): Promise<Database> {
     if (!Number.isSafeInteger(value)) throw new RangeError(`a BIGINT of ${text} is above 2^53 - 1`);
     return value;
   });
+  // A BYTEA arrives as a Buffer: the other engine gives a Uint8Array, and so do we.
+  const parseBytes: (text: string) => Buffer = pg.types.getTypeParser(pg.types.builtins.BYTEA);
+  types.setTypeParser(pg.types.builtins.BYTEA, (text: string) => {
+    const bytes = parseBytes(text);
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  });
   const pool = new pg.Pool({ connectionString: address, max: 8, types });
+  // An idle connection that breaks leaves the pool by itself; the next query connects anew, or tells why not.
+  // Without a listener the event would end the process.
+  pool.on('error', () => {});
   const kysely = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return { engine: 'postgres', kysely, close: () => kysely.destroy() };
 }
