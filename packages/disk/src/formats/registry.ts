@@ -1,13 +1,20 @@
 import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
+import { qcow2 } from './qcow2/format.ts';
 import { raw } from './raw/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw];
+export const formats: readonly Format[] = [raw, qcow2];
+
+/** Formats that are known by their mark and refused by name. */
+export const refusedFormats: readonly Format[] = [];
+
+/** All that the probe asks. */
+export const recognisableFormats: readonly Format[] = [...formats, ...refusedFormats];
 
 /** The format of this name. Throws IMAGE_UNSUPPORTED for a name that is not known. */
 export function formatNamed(name: string): Format {
-  const format = formats.find((candidate) => candidate.name === name);
+  const format = recognisableFormats.find((candidate) => candidate.name === name);
   if (format !== undefined) return format;
   throw new ImageError('IMAGE_UNSUPPORTED', `there is no format named ${JSON.stringify(name)}`, {
     structure: 'format name',

@@ -1,5 +1,6 @@
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
+import { zstdFrameLength } from '../bytes/zstd-frame.ts';
 import { ImageError } from '../errors.ts';
 
 const deflateRawAsync = promisify(zlib.deflateRaw) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
@@ -46,7 +47,7 @@ export async function compress(
 
 /**
  * Decompresses to exactly `lengthBytes`, off the calling thread. Input after the end of the compressed data
- * is ignored for deflate (images store it in whole sectors). More or less output than that, or damaged
+ * is ignored (images store it in whole sectors). More or less output than that, or damaged
  * input, throws IMAGE_MALFORMED naming `structure`.
  */
 export async function decompress(
@@ -59,7 +60,7 @@ export async function decompress(
   let output: Uint8Array;
   try {
     if (kind === 'zstd') {
-      output = await zstdDecompressAsync(bytes, { maxOutputLength: lengthBytes, chunkSize: lengthBytes });
+      output = await decompressZstd(bytes, lengthBytes);
     } else {
       const settings = {
         maxOutputLength: lengthBytes,
@@ -87,6 +88,25 @@ export async function decompress(
     );
   }
   return output;
+}
+
+/** One or more frames, one after the other, that give `lengthBytes` together. */
+async function decompressZstd(bytes: Uint8Array, lengthBytes: number): Promise<Uint8Array> {
+  const frames: Uint8Array[] = [];
+  let doneBytes = 0;
+  for (let rest = bytes; doneBytes < lengthBytes; ) {
+    const frameBytes = zstdFrameLength(rest);
+    if (frameBytes === undefined) throw new Error('no whole zstd frame');
+    const limitBytes = lengthBytes - doneBytes;
+    const plain = await zstdDecompressAsync(rest.subarray(0, frameBytes), {
+      maxOutputLength: limitBytes,
+      chunkSize: Math.max(64, limitBytes),
+    });
+    frames.push(plain);
+    doneBytes += plain.length;
+    rest = rest.subarray(frameBytes);
+  }
+  return frames.length === 1 && frames[0] !== undefined ? frames[0] : Buffer.concat(frames);
 }
 
 function reason(error: unknown): string {

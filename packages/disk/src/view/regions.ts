@@ -1,5 +1,5 @@
 import { invariant } from '../errors.ts';
-import type { Layout, Piece } from './layout.ts';
+import { type Layout, type Piece, pieceLength } from './layout.ts';
 
 /** One structure of a file that is laid out: where it stands and how any part of it is made. */
 export interface Region {
@@ -80,7 +80,7 @@ export function tableRegion(
 export function* cutPieces(pieces: Iterable<Piece>, fromBytes: number, toBytes: number): Iterable<Piece> {
   let start = 0;
   for (const piece of pieces) {
-    const length = piece.kind === 'bytes' ? piece.bytes.length : piece.lengthBytes;
+    const length = pieceLength(piece);
     const from = Math.max(fromBytes, start) - start;
     const to = Math.min(toBytes, start + length) - start;
     if (from < to) {
@@ -91,6 +91,27 @@ export function* cutPieces(pieces: Iterable<Piece>, fromBytes: number, toBytes: 
     start += length;
     if (start >= toBytes) return;
   }
+}
+
+/** The same pieces with neighbours joined that continue each other: one read instead of many. */
+export function* joinedPieces(pieces: Iterable<Piece>): Iterable<Piece> {
+  let open: Piece | undefined;
+  for (const piece of pieces) {
+    const joined = open === undefined ? undefined : join(open, piece);
+    if (joined === undefined && open !== undefined) yield open;
+    open = joined ?? piece;
+  }
+  if (open !== undefined) yield open;
+}
+
+function join(a: Piece, b: Piece): Piece | undefined {
+  if (a.kind === 'zero' && b.kind === 'zero') {
+    return { kind: 'zero', lengthBytes: a.lengthBytes + b.lengthBytes };
+  }
+  if (a.kind === 'bytes' || a.kind === 'zero' || b.kind === 'bytes' || b.kind === 'zero') return undefined;
+  if (a.kind !== b.kind || a.offsetBytes + a.lengthBytes !== b.offsetBytes) return undefined;
+  if (a.kind === 'stored' && b.kind === 'stored' && a.source !== b.source) return undefined;
+  return { ...a, lengthBytes: a.lengthBytes + b.lengthBytes };
 }
 
 /** A layout whose file is these regions, one after the other without gaps. */

@@ -2,6 +2,7 @@ import type { Disk } from '../disk/disk.ts';
 import { invariant } from '../errors.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import { type Layout, pieceLength } from './layout.ts';
+import { joinedPieces } from './regions.ts';
 
 /** Guest bytes, zero beyond the virtual size: what a `disk` piece means. */
 export async function readZeroExtended(
@@ -29,7 +30,7 @@ export function viewOfLayout(layout: Layout, disk: Disk, name: string = layout.f
       invariant(offsetBytes + into.length <= layout.lengthBytes, 'read beyond a view');
       let at = 0;
       const reads: Promise<void>[] = [];
-      for (const piece of layout.pieces(offsetBytes, offsetBytes + into.length)) {
+      for (const piece of joinedPieces(layout.pieces(offsetBytes, offsetBytes + into.length))) {
         const length = pieceLength(piece);
         const part = into.subarray(at, at + length);
         at += length;

@@ -1,0 +1,85 @@
+import type { Disk } from '../disk/disk.ts';
+import { withZerosFound } from '../disk/zero-detection.ts';
+import { ImageError } from '../errors.ts';
+import type { Format, WriteRequest } from '../formats/format.ts';
+import { formatNamed } from '../formats/registry.ts';
+import type { ByteSink } from '../io/byte-sink.ts';
+import { randomSeed } from '../io/node-hash.ts';
+import type { ImageStream } from '../view/image-stream.ts';
+import type { Layout } from '../view/layout.ts';
+import type { ProgressListener } from './progress.ts';
+import { writeLayout, writeStream } from './write.ts';
+
+export interface PlanOptions {
+  /** Name of the format to write. */
+  readonly format: string;
+  /** `-O` options by name. */
+  readonly options?: Readonly<Record<string, string>>;
+  readonly compression?: 'zlib' | 'zstd' | undefined;
+  /** 32 bytes from which identifiers in the file derive; random when not given. */
+  readonly seed?: Uint8Array | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ConvertOptions extends PlanOptions {
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+/**
+ * Plans the file of a format that shows this disk: a layout of exact length, or a stream. Throws IMAGE_OPTION
+ * for options that the format does not take, IMAGE_UNSUPPORTED for a format that is not written, IMAGE_LIMIT
+ * for a disk that the format cannot hold.
+ */
+export async function planImage(disk: Disk, options: PlanOptions): Promise<Layout | ImageStream> {
+  const format = formatNamed(options.format);
+  if (format.plan === undefined) {
+    throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} is not written`, {
+      structure: 'target format',
+    });
+  }
+  requireKnownOptions(format, options);
+  const request: WriteRequest = {
+    options: options.options ?? {},
+    compression: options.compression,
+    seed: options.seed ?? randomSeed(32),
+    signal: options.signal,
+  };
+  return format.plan(disk, request);
+}
+
+function requireKnownOptions(format: Format, options: PlanOptions): void {
+  const known = (format.options ?? []).map((option) => option.name);
+  const unknown = Object.keys(options.options ?? {}).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new ImageError('IMAGE_OPTION', `${format.title} has no option ${JSON.stringify(unknown)}`, {
+      structure: `option ${unknown}`,
+      hint: known.length === 0 ? 'it takes no options' : `it takes ${known.join(', ')}`,
+    });
+  }
+  const { compression } = options;
+  if (compression !== undefined && !format.compressions?.includes(compression)) {
+    throw new ImageError('IMAGE_OPTION', `${format.title} cannot be compressed with ${compression}`, {
+      structure: 'compression',
+      hint: `it takes ${format.compressions?.join(', ') || 'no compression'}`,
+    });
+  }
+}
+
+/**
+ * Writes the disk as a file of a format and finishes the sink; on any failure the sink is aborted. Zeros in
+ * uncompressed data are found and not stored. Gives the file's length in bytes.
+ */
+export async function convert(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
+  try {
+    const plan = await planImage(withZerosFound(disk, options), options);
+    const lengthBytes =
+      plan.kind === 'layout'
+        ? await writeLayout(plan, disk, sink, options)
+        : await writeStream(plan, sink, options);
+    await sink.finish(lengthBytes);
+    return lengthBytes;
+  } catch (error) {
+    await sink.abort();
+    throw error;
+  }
+}

@@ -1,0 +1,26 @@
+/** The COMPRESSED flag, bit 62 of an L2 entry. */
+const COMPRESSED_BIT = 1n << 62n;
+
+/**
+ * An L2 entry for compressed data at a host offset (specification, "Compressed Clusters Descriptor"): the
+ * number of sectors beyond the first that it touches stands above the offset.
+ */
+export function compressedEntry(offsetBytes: number, lengthBytes: number, clusterBits: number): bigint {
+  const firstSector = Math.floor(offsetBytes / 512);
+  const lastSector = Math.floor((offsetBytes + lengthBytes - 1) / 512);
+  const offsetBits = BigInt(62 - (clusterBits - 8));
+  return COMPRESSED_BIT | (BigInt(lastSector - firstSector) << offsetBits) | BigInt(offsetBytes);
+}
+
+/** Host clusters that the sectors of a compressed cluster touch, first and last: each counts one reference. */
+export function touchedClusters(
+  offsetBytes: number,
+  lengthBytes: number,
+  clusterBytes: number,
+): { first: number; last: number } {
+  const lastSector = Math.floor((offsetBytes + lengthBytes - 1) / 512);
+  return {
+    first: Math.floor(offsetBytes / clusterBytes),
+    last: Math.floor((lastSector * 512) / clusterBytes),
+  };
+}

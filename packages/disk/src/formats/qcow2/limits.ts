@@ -1,0 +1,27 @@
+import { MIB, TIB } from '../../bytes/numbers.ts';
+
+/** The specification's smallest; qemu's range of cluster_bits is 9 to 21 (block/qcow2.h). */
+export const CLUSTER_BITS_MIN = 9;
+export const CLUSTER_BITS_MAX = 21;
+/** QCOW_MAX_L1_SIZE of qemu. */
+export const L1_TABLE_BYTES_MAX: number = 32 * MIB;
+/** QCOW_MAX_REFTABLE_SIZE of qemu. */
+export const REFCOUNT_TABLE_BYTES_MAX: number = 8 * MIB;
+/** QCOW_MAX_SNAPSHOTS of qemu. */
+export const SNAPSHOT_COUNT_MAX = 65536;
+/** The longest backing file name that qemu takes. */
+export const BACKING_NAME_BYTES_MAX = 1023;
+/** Larger than any disk of the field (VHDX and most clouds end at 64 TiB); keeps every count a safe integer. */
+export const VIRTUAL_SIZE_BYTES_MAX: number = 64 * TIB;
+/** L2 tables that a reader keeps. */
+export const L2_CACHE_BYTES: number = 8 * MIB;
+/** Subclusters need clusters of 16 KiB and more (qemu, block/qcow2.c). */
+export const EXTENDED_L2_CLUSTER_BITS_MIN = 14;
+/** What `check` holds for its own count of every host cluster, in clusters: 2 bytes each. */
+export const CHECK_CLUSTER_COUNT_MAX: number = 256 * MIB;
+/** QCOW_MAX_SNAPSHOTS_SIZE of qemu, 1 GiB, is far above real tables: ids and names are at most 255 bytes there. */
+export const SNAPSHOT_TABLE_BYTES_MAX: number = 64 * MIB;
+/** QCOW2_MAX_BITMAPS of qemu. */
+export const BITMAP_COUNT_MAX = 65535;
+/** QCOW2_MAX_BITMAP_DIRECTORY_SIZE of qemu. */
+export const BITMAP_DIRECTORY_BYTES_MAX: number = 64 * MIB;

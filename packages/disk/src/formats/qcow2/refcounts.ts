@@ -1,0 +1,97 @@
+import { viewOf } from '../../bytes/fields.ts';
+import { ceilDivide } from '../../bytes/numbers.ts';
+import { ImageError } from '../../errors.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import type { Findings } from '../findings.ts';
+import type { Qcow2Header } from './header.ts';
+import { CHECK_CLUSTER_COUNT_MAX } from './limits.ts';
+
+/** Counts above this are all the same to a check. */
+const COUNT_CEILING = 65535;
+
+/** One number for every host cluster of a file: what the file says, or what a walk of its tables counts. */
+export class HostClusterCounts {
+  readonly clusterBytes: number;
+  readonly clusterCount: number;
+  readonly #counts: Uint16Array;
+
+  constructor(source: ByteSource, clusterBytes: number) {
+    this.clusterBytes = clusterBytes;
+    this.clusterCount = ceilDivide(source.lengthBytes, clusterBytes);
+    if (this.clusterCount > CHECK_CLUSTER_COUNT_MAX) {
+      throw new ImageError(
+        'IMAGE_LIMIT',
+        `a check of ${this.clusterCount} clusters would take too much memory`,
+        {
+          structure: 'qcow2 file length',
+        },
+      );
+    }
+    this.#counts = new Uint16Array(this.clusterCount);
+  }
+
+  get(index: number): number {
+    return this.#counts[index] ?? 0;
+  }
+
+  set(index: number, count: number): void {
+    this.#counts[index] = Math.min(count, COUNT_CEILING);
+  }
+
+  increment(index: number): void {
+    this.set(index, this.get(index) + 1);
+  }
+}
+
+/** Reads the refcounts that the file keeps. What cannot be read is a finding, and counts as 0. */
+export async function readRefcounts(
+  source: ByteSource,
+  header: Qcow2Header,
+  findings: Findings,
+  signal?: AbortSignal,
+): Promise<{ counts: HostClusterCounts; blockOffsets: number[] }> {
+  const { clusterBytes, refcountBits } = header;
+  const counts = new HostClusterCounts(source, clusterBytes);
+  const tableBytes = header.refcountTableClusters * clusterBytes;
+  const tableOffset = header.refcountTableOffsetBytes;
+  const table = viewOf(await readStructure(source, tableOffset, tableBytes, 'qcow2 refcount table', signal));
+  const perBlock = (clusterBytes * 8) / refcountBits;
+  const blockOffsets: number[] = [];
+  for (let i = 0; i < tableBytes / 8; i++) {
+    const offset = table.getBigUint64(i * 8);
+    if (offset === 0n) continue;
+    const at = tableOffset + i * 8;
+    if (offset % BigInt(clusterBytes) !== 0n || offset + BigInt(clusterBytes) > BigInt(source.lengthBytes)) {
+      findings.add('corruption', 'qcow2 refcount table', `refcount block ${i} cannot stand at ${offset}`, at);
+      continue;
+    }
+    blockOffsets.push(Number(offset));
+    const block = await readStructure(source, Number(offset), clusterBytes, 'qcow2 refcount block', signal);
+    for (let k = 0; k < perBlock; k++) {
+      const count = refcountAt(block, k, refcountBits);
+      if (count === 0) continue;
+      const index = i * perBlock + k;
+      if (index < counts.clusterCount) counts.set(index, count);
+      else
+        findings.add(
+          'leak',
+          'qcow2 refcount block',
+          `cluster ${index} beyond the end of the file is counted`,
+        );
+    }
+  }
+  return { counts, blockOffsets };
+}
+
+/** Big endian; widths below a byte stand with the first entry in the lowest bits. */
+function refcountAt(block: Uint8Array, index: number, bits: number): number {
+  if (bits < 8) {
+    const perByte = 8 / bits;
+    const byte = block[Math.floor(index / perByte)] ?? 0;
+    return (byte >> ((index % perByte) * bits)) & (2 ** bits - 1);
+  }
+  const width = bits / 8;
+  let count = 0;
+  for (let i = 0; i < width; i++) count = count * 256 + (block[index * width + i] ?? 0);
+  return count;
+}

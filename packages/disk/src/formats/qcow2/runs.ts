@@ -1,0 +1,200 @@
+import { ImageError } from '../../errors.ts';
+import type { ByteSource } from '../../io/byte-source.ts';
+import type { Qcow2Header } from './header.ts';
+import { entryOffset, type Qcow2Tables, requireOutsideTables } from './tables.ts';
+
+const TWO_32 = 2 ** 32;
+const SUBCLUSTER_COUNT = 32;
+
+/** What a run of guest bytes is made of in the file. */
+export type Qcow2Run =
+  | { readonly kind: 'hole' | 'zero'; readonly offsetBytes: number; readonly lengthBytes: number }
+  | {
+      readonly kind: 'data';
+      readonly offsetBytes: number;
+      readonly lengthBytes: number;
+      readonly hostBytes: number;
+    }
+  /** One compressed cluster: `offsetBytes` is its start in the guest, whatever part of it was asked for. */
+  | {
+      readonly kind: 'compressed';
+      readonly offsetBytes: number;
+      readonly lengthBytes: number;
+      readonly hostBytes: number;
+      /** Whole sectors that hold the data: at least as long as it. */
+      readonly storedBytes: number;
+    };
+
+interface Place {
+  readonly structure: string;
+  readonly offsetBytes: number;
+}
+
+/**
+ * The runs that cover the clusters of [from, to) in guest order, those of one kind joined within an L2 table
+ * when they also follow each other in the file. The first and the last may reach beyond the range, but not
+ * beyond the virtual size rounded up to a cluster.
+ */
+export async function* clusterRuns(
+  source: ByteSource,
+  header: Qcow2Header,
+  tables: Qcow2Tables,
+  fromBytes: number,
+  toBytes: number,
+  signal?: AbortSignal,
+): AsyncGenerator<Qcow2Run, void, undefined> {
+  const { clusterBytes, l2EntryCount } = header;
+  const tableBytes = clusterBytes * l2EntryCount;
+  for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
+    signal?.throwIfAborted();
+    const l1Index = Math.floor(at / tableBytes);
+    const tableEnd = Math.min((l1Index + 1) * tableBytes, toBytes);
+    const l2Offset = tables.l2Offset(l1Index);
+    if (l2Offset === 0) {
+      yield { kind: 'hole', offsetBytes: at, lengthBytes: tableEnd - at };
+    } else {
+      const table = await tables.l2Table(l2Offset, signal);
+      const first = Math.floor(at / clusterBytes) % l2EntryCount;
+      const count = Math.ceil((tableEnd - at) / clusterBytes);
+      const decoder = new TableDecoder(source, header, table, l2Offset);
+      yield* joinRuns(decoder.runs(l1Index * tableBytes, first, first + count));
+    }
+    at = tableEnd;
+  }
+}
+
+/** Joins neighbours of one kind; data only where it is contiguous in the file, compressed clusters never. */
+function* joinRuns(runs: Iterable<Qcow2Run>): Iterable<Qcow2Run> {
+  let open: Qcow2Run | undefined;
+  for (const run of runs) {
+    if (open !== undefined && open.kind === run.kind && run.kind !== 'compressed') {
+      if (
+        run.kind !== 'data' ||
+        (open.kind === 'data' && open.hostBytes + open.lengthBytes === run.hostBytes)
+      ) {
+        open = { ...open, lengthBytes: open.lengthBytes + run.lengthBytes };
+        continue;
+      }
+    }
+    if (open !== undefined) yield open;
+    open = run;
+  }
+  if (open !== undefined) yield open;
+}
+
+class TableDecoder {
+  readonly #source: ByteSource;
+  readonly #header: Qcow2Header;
+  readonly #table: DataView;
+  readonly #tableOffset: number;
+  /** compressed entries: bits below are the offset's high part (specification, "Compressed Clusters"). */
+  readonly #offsetHighBits: number;
+
+  constructor(source: ByteSource, header: Qcow2Header, table: DataView, tableOffset: number) {
+    this.#source = source;
+    this.#header = header;
+    this.#table = table;
+    this.#tableOffset = tableOffset;
+    this.#offsetHighBits = 62 - (header.clusterBits - 8) - 32;
+  }
+
+  *runs(tableGuestBytes: number, first: number, end: number): Iterable<Qcow2Run> {
+    const { clusterBytes, l2EntryBytes, extendedL2 } = this.#header;
+    for (let index = first; index < end; index++) {
+      const at = index * l2EntryBytes;
+      const high = this.#table.getUint32(at);
+      const low = this.#table.getUint32(at + 4);
+      const offsetBytes = tableGuestBytes + index * clusterBytes;
+      if ((high & 0x40000000) !== 0) yield this.#compressed(at, high, low, offsetBytes);
+      else if (extendedL2) yield* this.#subclusters(at, high, low, offsetBytes);
+      else yield this.#standard(at, high, low, offsetBytes);
+    }
+  }
+
+  #place(at: number): Place {
+    return { structure: 'qcow2 L2 table', offsetBytes: this.#tableOffset + at };
+  }
+
+  #standard(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
+    const lengthBytes = this.#header.clusterBytes;
+    if (high === 0 && low === 0) return { kind: 'hole', offsetBytes, lengthBytes };
+    if ((low & 1) !== 0 && this.#header.version === 3) return { kind: 'zero', offsetBytes, lengthBytes };
+    const hostBytes = this.#hostCluster(at, high, low, (low & 0x1ff) !== 0);
+    return { kind: 'data', offsetBytes, lengthBytes, hostBytes };
+  }
+
+  #compressed(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
+    const place = this.#place(at);
+    const offsetHigh = (high & (2 ** this.#offsetHighBits - 1)) >>> 0;
+    if (offsetHigh > 0x00ffffff || high >= 0x80000000) {
+      throw new ImageError('IMAGE_MALFORMED', 'a compressed cluster has reserved bits set', place);
+    }
+    if (
+      this.#header.extendedL2 &&
+      (this.#table.getUint32(at + 8) !== 0 || this.#table.getUint32(at + 12) !== 0)
+    ) {
+      throw new ImageError('IMAGE_MALFORMED', 'a compressed cluster has subclusters', place);
+    }
+    const hostBytes = offsetHigh * TWO_32 + low;
+    const additionalSectors = Math.floor((high & 0x3fffffff) / 2 ** this.#offsetHighBits);
+    const storedBytes = (additionalSectors + 1) * 512 - (hostBytes % 512);
+    if (hostBytes >= this.#source.lengthBytes) {
+      throw new ImageError(
+        'IMAGE_TRUNCATED',
+        `a compressed cluster stands at ${hostBytes}, beyond the end`,
+        place,
+      );
+    }
+    return {
+      kind: 'compressed',
+      offsetBytes,
+      lengthBytes: this.#header.clusterBytes,
+      hostBytes,
+      storedBytes: Math.min(storedBytes, this.#source.lengthBytes - hostBytes),
+    };
+  }
+
+  /** Extended L2: 32 allocation bits (low word) and 32 zero bits (high word) for the subclusters. */
+  *#subclusters(at: number, high: number, low: number, offsetBytes: number): Iterable<Qcow2Run> {
+    const lengthBytes = this.#header.clusterBytes / SUBCLUSTER_COUNT;
+    const zeros = this.#table.getUint32(at + 8);
+    const allocated = this.#table.getUint32(at + 12);
+    if ((zeros & allocated) !== 0) {
+      throw new ImageError('IMAGE_MALFORMED', 'a subcluster is both allocated and zero', this.#place(at));
+    }
+    const hostBytes = allocated === 0 ? 0 : this.#hostCluster(at, high, low, (low & 0x1ff) !== 0);
+    for (let i = 0; i < SUBCLUSTER_COUNT; i++) {
+      const bit = 2 ** i;
+      const start = offsetBytes + i * lengthBytes;
+      if (Math.floor(allocated / bit) % 2 === 1) {
+        yield { kind: 'data', offsetBytes: start, lengthBytes, hostBytes: hostBytes + i * lengthBytes };
+      } else {
+        const kind = Math.floor(zeros / bit) % 2 === 1 ? 'zero' : 'hole';
+        yield { kind, offsetBytes: start, lengthBytes };
+      }
+    }
+  }
+
+  #hostCluster(at: number, high: number, low: number, reservedBits: boolean): number {
+    const place = this.#place(at);
+    const hostBytes = entryOffset(high, low);
+    if (reservedBits || (high & 0x3f000000) !== 0) {
+      throw new ImageError('IMAGE_MALFORMED', 'an L2 entry has reserved bits set', place);
+    }
+    if (hostBytes % this.#header.clusterBytes !== 0) {
+      throw new ImageError('IMAGE_MALFORMED', `an L2 entry names ${hostBytes}, not a cluster's start`, place);
+    }
+    requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
+    if (hostBytes >= this.#source.lengthBytes) {
+      throw new ImageError(
+        'IMAGE_TRUNCATED',
+        `a cluster stands at ${hostBytes}, beyond the end of the file`,
+        {
+          ...place,
+          hint: 'the file is incomplete: copy or download it again',
+        },
+      );
+    }
+    return hostBytes;
+  }
+}

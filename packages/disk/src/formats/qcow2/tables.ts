@@ -1,0 +1,98 @@
+import { viewOf } from '../../bytes/fields.ts';
+import { ImageError } from '../../errors.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import type { Qcow2Header } from './header.ts';
+import { L2_CACHE_BYTES } from './limits.ts';
+
+const TWO_32 = 2 ** 32;
+
+/** Bits 9 to 55 of an L1 or L2 entry: a host offset. */
+export function entryOffset(high: number, low: number): number {
+  return (high & 0x00ffffff) * TWO_32 + ((low & 0xfffffe00) >>> 0);
+}
+
+/** The L1 table and the L2 tables that it names, these read when needed and kept within a budget. */
+export class Qcow2Tables {
+  readonly #source: ByteSource;
+  readonly #header: Qcow2Header;
+  readonly #l1: DataView;
+  readonly #cache = new Map<number, Promise<DataView>>();
+  readonly #cacheCount: number;
+
+  private constructor(source: ByteSource, header: Qcow2Header, l1: Uint8Array) {
+    this.#source = source;
+    this.#header = header;
+    this.#l1 = viewOf(l1);
+    this.#cacheCount = Math.max(2, Math.floor(L2_CACHE_BYTES / header.clusterBytes));
+  }
+
+  static async open(source: ByteSource, header: Qcow2Header, signal?: AbortSignal): Promise<Qcow2Tables> {
+    const { l1OffsetBytes, l1EntryCount } = header;
+    const l1 = await readStructure(source, l1OffsetBytes, l1EntryCount * 8, 'qcow2 L1 table', signal);
+    return new Qcow2Tables(source, header, l1);
+  }
+
+  /** Host offset of an L2 table, 0 when there is none. Checks the entry. */
+  l2Offset(l1Index: number): number {
+    const high = this.#l1.getUint32(l1Index * 8);
+    const low = this.#l1.getUint32(l1Index * 8 + 4);
+    const offsetBytes = entryOffset(high, low);
+    const place = { structure: 'qcow2 L1 table', offsetBytes: this.#header.l1OffsetBytes + l1Index * 8 };
+    if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) {
+      throw new ImageError('IMAGE_MALFORMED', `L1 entry ${l1Index} has reserved bits set`, place);
+    }
+    if (offsetBytes % this.#header.clusterBytes !== 0) {
+      throw new ImageError('IMAGE_MALFORMED', `L1 entry ${l1Index} is not at a cluster's start`, place);
+    }
+    if (offsetBytes !== 0) requireOutsideTables(this.#header, offsetBytes, `L1 entry ${l1Index}`, place);
+    return offsetBytes;
+  }
+
+  /** The L2 table at this host offset, from the cache or the file. */
+  async l2Table(hostOffsetBytes: number, signal?: AbortSignal): Promise<DataView> {
+    const cached = this.#cache.get(hostOffsetBytes);
+    if (cached !== undefined) {
+      this.#cache.delete(hostOffsetBytes);
+      this.#cache.set(hostOffsetBytes, cached);
+      return cached;
+    }
+    signal?.throwIfAborted();
+    // Shared by all that wait for it, so it is not bound to one caller's signal.
+    const table = readStructure(
+      this.#source,
+      hostOffsetBytes,
+      this.#header.clusterBytes,
+      'qcow2 L2 table',
+    ).then(viewOf);
+    table.catch(() => this.#cache.delete(hostOffsetBytes));
+    this.#cache.set(hostOffsetBytes, table);
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size <= this.#cacheCount) break;
+      this.#cache.delete(oldest);
+    }
+    return table;
+  }
+}
+
+/** Refuses a cluster that would be data or an L2 table on top of the header, the L1 or the refcount table. */
+export function requireOutsideTables(
+  header: Qcow2Header,
+  hostOffsetBytes: number,
+  what: string,
+  place: { structure: string; offsetBytes: number },
+): void {
+  const end = hostOffsetBytes + header.clusterBytes;
+  const overlaps = (start: number, lengthBytes: number) =>
+    lengthBytes > 0 && hostOffsetBytes < start + lengthBytes && start < end;
+  const refcountBytes = header.refcountTableClusters * header.clusterBytes;
+  if (
+    overlaps(0, header.clusterBytes) ||
+    overlaps(header.l1OffsetBytes, header.l1EntryCount * 8) ||
+    overlaps(header.refcountTableOffsetBytes, refcountBytes)
+  ) {
+    throw new ImageError('IMAGE_MALFORMED', `${what} points into the header or a table of the image`, {
+      ...place,
+      hint: 'the image is damaged or was made to mislead: do not use it',
+    });
+  }
+}

@@ -1,0 +1,57 @@
+export { isZero } from './bytes/fields.ts';
+export { mapOrdered } from './convert/bounded.ts';
+export { type ConvertOptions, convert, type PlanOptions, planImage } from './convert/convert.ts';
+export { type Measurement, measure } from './convert/measure.ts';
+export type { Progress, ProgressListener } from './convert/progress.ts';
+export { type WriteOptions, writeLayout, writeStream } from './convert/write.ts';
+export { type CompareOptions, type CompareResult, compareDisks } from './disk/compare.ts';
+export { type DataRun, dataRuns } from './disk/data-runs.ts';
+export {
+  DIGEST_BLOCK_BYTES,
+  DIGEST_PREFIX,
+  type DigestOptions,
+  DigestTree,
+  diskDigest,
+} from './disk/digest.ts';
+export type { DetailValue, Disk, Extent, ExtentKind } from './disk/disk.ts';
+export { diskMap } from './disk/map.ts';
+export {
+  denyReferences,
+  type Reference,
+  type ReferenceGate,
+  type ResolvedReference,
+  suppliedReferences,
+} from './disk/reference-gate.ts';
+export { withZerosFound } from './disk/zero-detection.ts';
+export {
+  ImageError,
+  type ImageErrorCode,
+  type ImageErrorPlace,
+  imageErrorCodes,
+  StoreError,
+  type StoreErrorCode,
+  storeErrorCodes,
+} from './errors.ts';
+export type {
+  CheckFinding,
+  CheckReport,
+  CheckSeverity,
+  Format,
+  FormatOption,
+  OpenOptions,
+  ProbeBytes,
+  WriteRequest,
+} from './formats/format.ts';
+export { type OpenDiskOptions, openDisk } from './formats/open.ts';
+export { probeFormat } from './formats/probe.ts';
+export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
+export type { ByteSink } from './io/byte-sink.ts';
+export { type ByteSource, readStructure } from './io/byte-source.ts';
+export { memorySink, memorySource } from './io/memory.ts';
+export { fileSink, fileSource, requireUnchanged, storeError, syncFolder } from './io/node-file.ts';
+export { randomSeed, sha256 } from './io/node-hash.ts';
+export { sliceSource } from './io/slice.ts';
+export { AllocationMap } from './view/allocation-map.ts';
+export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';
+export { type Layout, type Piece, pieceLength } from './view/layout.ts';
+export { readZeroExtended, viewOfLayout } from './view/view.ts';
