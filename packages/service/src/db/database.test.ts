@@ -27,7 +27,13 @@ forEachEngine('a database opened again keeps its rows and its tables', async (op
 
 forEachEngine('whole numbers up to 2^53 - 1 come back as numbers, larger ones are refused', async (open) => {
   const { kysely } = await open();
-  const row = { id: 'seg-1', committed_bytes: Number.MAX_SAFE_INTEGER, created_at_ms: 0 };
+  const row = {
+    number: 1,
+    id: 'seg-1',
+    committed_bytes: Number.MAX_SAFE_INTEGER,
+    live_bytes: 0,
+    created_at_ms: 0,
+  };
   await kysely.insertInto('vault_segments').values(row).execute();
   assert.deepEqual(await kysely.selectFrom('vault_segments').selectAll().execute(), [row]);
 

@@ -15,12 +15,17 @@ export interface Schema {
   images: ImageRow;
   manifests: ManifestRow;
   manifest_chunks: ManifestChunkRow;
+  vault_identity: VaultIdentityRow;
   vault_segments: VaultSegmentRow;
   vault_blocks: VaultBlockRow;
   jobs: JobRow;
   job_log: JobLogRow;
   idempotency_keys: IdempotencyKeyRow;
 }
+
+export type UserRole = 'administrator' | 'member';
+export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
+export type JobLogLevel = 'info' | 'warning' | 'error';
 
 export interface TenancyRow {
   id: string;
@@ -32,8 +37,7 @@ export interface UserRow {
   id: string;
   tenancy_id: string;
   name: string;
-  /** `administrator` or `member`. */
-  role: string;
+  role: UserRole;
   created_at_ms: number;
 }
 
@@ -116,24 +120,35 @@ export interface ManifestChunkRow {
   manifest_id: string;
   /** Covers the blocks [chunk_index * 1024, ...); a chunk without data has no row. */
   chunk_index: number;
+  /** Which blocks hold data, then the hash and the piece lengths of each: vault/manifest-chunk.ts. */
   entries: Uint8Array;
 }
 
+/** One row: the same id stands in the vault's folder, so that a folder never meets a foreign database. */
+export interface VaultIdentityRow {
+  id: string;
+}
+
 export interface VaultSegmentRow {
+  /** Given by the database, never given twice. */
+  number: Generated<number>;
+  /** Name of the file. */
   id: string;
   /** Bytes that are durable and indexed; the file may be longer after a crash. */
   committed_bytes: number;
+  /** Of these, the bytes of records that vault_blocks lists. */
+  live_bytes: number;
   created_at_ms: number;
 }
 
 export interface VaultBlockRow {
   /** SHA-256 of the block's guest bytes: 32 bytes. */
   block_hash: Uint8Array;
-  segment_id: string;
+  segment_number: number;
+  /** Where the block's record starts in its segment, and how long it is: vault/block-record.ts. */
   offset_bytes: number;
-  /** Stored length of all pieces together. */
   length_bytes: number;
-  /** Stored length and CRC-32 of each piece. */
+  /** The record's piece table: stored length and CRC-32 of each piece. */
   pieces: Uint8Array;
 }
 
@@ -142,8 +157,8 @@ export interface JobRow {
   tenancy_id: string;
   user_id: string | null;
   kind: string;
-  /** `queued`, `running`, `succeeded`, `failed`, `canceled`. */
-  state: string;
+  state: JobState;
+  /** Empty until the first phase begins. */
   phase: string;
   input_json: string;
   checkpoint_json: string | null;
@@ -154,11 +169,19 @@ export interface JobRow {
   /** Null while unknown. */
   total_bytes: number | null;
   bytes_per_second: number | null;
+  /** How often it was claimed. */
   attempt: number;
+  /** Transient failures since the last new checkpoint. */
+  failure_count: number;
+  /** Workers that died with it since the last new checkpoint. */
+  lost_count: number;
   /** Raised by every claim; every write of a worker must match it. */
   fence: number;
+  /** A queued job is not claimed before. */
+  not_before_ms: number;
   lease_owner: string | null;
   lease_until_ms: number | null;
+  /** 1 while a running job's worker has yet to end it. */
   cancel_requested: number;
   created_at_ms: number;
   started_at_ms: number | null;
@@ -170,8 +193,7 @@ export interface JobLogRow {
   id: Generated<number>;
   job_id: string;
   at_ms: number;
-  /** `info`, `warning`, `error`. */
-  level: string;
+  level: JobLogLevel;
   message: string;
 }
 

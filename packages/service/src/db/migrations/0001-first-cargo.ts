@@ -6,72 +6,78 @@ import type { SqlEngine } from '../database.ts';
 export function firstCargo(engine: SqlEngine): Migration {
   const bytes = engine === 'sqlite' ? 'BLOB' : 'BYTEA';
   const serial = engine === 'sqlite' ? 'INTEGER PRIMARY KEY AUTOINCREMENT' : 'BIGSERIAL PRIMARY KEY';
-  // Names that are listed in order compare by bytes on both engines.
-  const ordered = engine === 'sqlite' ? 'TEXT' : 'TEXT COLLATE "C"';
+  // Text compares by its UTF-8 bytes on both engines, whatever the server's language is.
+  const text = engine === 'sqlite' ? 'TEXT' : 'TEXT COLLATE "C"';
   const strict = engine === 'sqlite' ? ' STRICT' : '';
   const integer = engine === 'sqlite' ? 'INTEGER' : 'BIGINT';
 
   const tables = [
     `CREATE TABLE tenancies (
-      id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at_ms ${integer} NOT NULL)`,
+      id ${text} PRIMARY KEY, name ${text} NOT NULL UNIQUE, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE users (
-      id TEXT PRIMARY KEY, tenancy_id TEXT NOT NULL REFERENCES tenancies (id), name TEXT NOT NULL,
-      role TEXT NOT NULL, created_at_ms ${integer} NOT NULL, UNIQUE (tenancy_id, name))`,
+      id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id), name ${text} NOT NULL,
+      role ${text} NOT NULL, created_at_ms ${integer} NOT NULL, UNIQUE (tenancy_id, name))`,
     `CREATE TABLE tokens (
-      id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users (id), token_sha256 TEXT NOT NULL UNIQUE,
-      label TEXT NOT NULL, created_at_ms ${integer} NOT NULL, revoked_at_ms ${integer})`,
+      id ${text} PRIMARY KEY, user_id ${text} NOT NULL REFERENCES users (id), token_sha256 ${text} NOT NULL UNIQUE,
+      label ${text} NOT NULL, created_at_ms ${integer} NOT NULL, revoked_at_ms ${integer})`,
     `CREATE TABLE buckets (
-      id TEXT PRIMARY KEY, tenancy_id TEXT NOT NULL REFERENCES tenancies (id), name ${ordered} NOT NULL,
+      id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id), name ${text} NOT NULL,
       created_at_ms ${integer} NOT NULL, UNIQUE (tenancy_id, name))`,
     `CREATE TABLE manifests (
-      id TEXT PRIMARY KEY, state TEXT NOT NULL, virtual_size_bytes ${integer} NOT NULL, disk_digest TEXT,
+      id ${text} PRIMARY KEY, state ${text} NOT NULL, virtual_size_bytes ${integer} NOT NULL, disk_digest ${text},
       data_bytes ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE manifest_chunks (
-      manifest_id TEXT NOT NULL REFERENCES manifests (id) ON DELETE CASCADE, chunk_index ${integer} NOT NULL,
+      manifest_id ${text} NOT NULL REFERENCES manifests (id) ON DELETE CASCADE, chunk_index ${integer} NOT NULL,
       entries ${bytes} NOT NULL, PRIMARY KEY (manifest_id, chunk_index))`,
     `CREATE TABLE objects (
-      bucket_id TEXT NOT NULL REFERENCES buckets (id), object_key ${ordered} NOT NULL,
-      length_bytes ${integer} NOT NULL, etag TEXT NOT NULL, content_type TEXT NOT NULL, stored_name TEXT UNIQUE,
-      manifest_id TEXT REFERENCES manifests (id), view_json TEXT, created_at_ms ${integer} NOT NULL,
+      bucket_id ${text} NOT NULL REFERENCES buckets (id), object_key ${text} NOT NULL,
+      length_bytes ${integer} NOT NULL, etag ${text} NOT NULL, content_type ${text} NOT NULL, stored_name ${text} UNIQUE,
+      manifest_id ${text} REFERENCES manifests (id), view_json ${text}, created_at_ms ${integer} NOT NULL,
       PRIMARY KEY (bucket_id, object_key))`,
     `CREATE TABLE uploads (
-      id TEXT PRIMARY KEY, bucket_id TEXT NOT NULL REFERENCES buckets (id), object_key ${ordered} NOT NULL,
-      content_type TEXT NOT NULL, created_at_ms ${integer} NOT NULL)`,
+      id ${text} PRIMARY KEY, bucket_id ${text} NOT NULL REFERENCES buckets (id), object_key ${text} NOT NULL,
+      content_type ${text} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE upload_parts (
-      upload_id TEXT NOT NULL REFERENCES uploads (id) ON DELETE CASCADE, part_number ${integer} NOT NULL,
-      length_bytes ${integer} NOT NULL, md5 TEXT NOT NULL, stored_name TEXT NOT NULL UNIQUE,
+      upload_id ${text} NOT NULL REFERENCES uploads (id) ON DELETE CASCADE, part_number ${integer} NOT NULL,
+      length_bytes ${integer} NOT NULL, md5 ${text} NOT NULL, stored_name ${text} NOT NULL UNIQUE,
       PRIMARY KEY (upload_id, part_number))`,
     `CREATE TABLE images (
-      id TEXT PRIMARY KEY, tenancy_id TEXT NOT NULL REFERENCES tenancies (id), name ${ordered} NOT NULL,
-      source_format TEXT NOT NULL, virtual_size_bytes ${integer} NOT NULL, disk_digest TEXT NOT NULL,
-      manifest_id TEXT NOT NULL REFERENCES manifests (id), details_json TEXT NOT NULL,
+      id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id), name ${text} NOT NULL,
+      source_format ${text} NOT NULL, virtual_size_bytes ${integer} NOT NULL, disk_digest ${text} NOT NULL,
+      manifest_id ${text} NOT NULL REFERENCES manifests (id), details_json ${text} NOT NULL,
       created_at_ms ${integer} NOT NULL)`,
+    'CREATE TABLE vault_identity (id ${text} PRIMARY KEY)',
     `CREATE TABLE vault_segments (
-      id TEXT PRIMARY KEY, committed_bytes ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,
+      number ${serial}, id ${text} NOT NULL UNIQUE, committed_bytes ${integer} NOT NULL,
+      live_bytes ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE vault_blocks (
-      block_hash ${bytes} PRIMARY KEY, segment_id TEXT NOT NULL REFERENCES vault_segments (id),
+      block_hash ${bytes} PRIMARY KEY, segment_number ${integer} NOT NULL REFERENCES vault_segments (number),
       offset_bytes ${integer} NOT NULL, length_bytes ${integer} NOT NULL, pieces ${bytes} NOT NULL)`,
     `CREATE TABLE jobs (
-      id TEXT PRIMARY KEY, tenancy_id TEXT NOT NULL REFERENCES tenancies (id), user_id TEXT, kind TEXT NOT NULL,
-      state TEXT NOT NULL, phase TEXT NOT NULL, input_json TEXT NOT NULL, checkpoint_json TEXT,
-      result_json TEXT, error_json TEXT, done_bytes ${integer} NOT NULL, total_bytes ${integer},
-      bytes_per_second ${integer}, attempt ${integer} NOT NULL, fence ${integer} NOT NULL, lease_owner TEXT,
-      lease_until_ms ${integer}, cancel_requested ${integer} NOT NULL, created_at_ms ${integer} NOT NULL,
+      id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id), user_id ${text}, kind ${text} NOT NULL,
+      state ${text} NOT NULL, phase ${text} NOT NULL, input_json ${text} NOT NULL, checkpoint_json ${text},
+      result_json ${text}, error_json ${text}, done_bytes ${integer} NOT NULL, total_bytes ${integer},
+      bytes_per_second ${integer}, attempt ${integer} NOT NULL, failure_count ${integer} NOT NULL,
+      lost_count ${integer} NOT NULL, fence ${integer} NOT NULL, not_before_ms ${integer} NOT NULL,
+      lease_owner ${text}, lease_until_ms ${integer}, cancel_requested ${integer} NOT NULL, created_at_ms ${integer} NOT NULL,
       started_at_ms ${integer}, updated_at_ms ${integer} NOT NULL, finished_at_ms ${integer})`,
     `CREATE TABLE job_log (
-      id ${serial}, job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, at_ms ${integer} NOT NULL,
-      level TEXT NOT NULL, message TEXT NOT NULL)`,
+      id ${serial}, job_id ${text} NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, at_ms ${integer} NOT NULL,
+      level ${text} NOT NULL, message ${text} NOT NULL)`,
     `CREATE TABLE idempotency_keys (
-      tenancy_id TEXT NOT NULL REFERENCES tenancies (id), idempotency_key TEXT NOT NULL,
-      request_sha256 TEXT NOT NULL, status_code ${integer}, response_json TEXT,
+      tenancy_id ${text} NOT NULL REFERENCES tenancies (id), idempotency_key ${text} NOT NULL,
+      request_sha256 ${text} NOT NULL, status_code ${integer}, response_json ${text},
       created_at_ms ${integer} NOT NULL, PRIMARY KEY (tenancy_id, idempotency_key))`,
   ];
   const indexes = [
+    'CREATE INDEX tokens_by_user ON tokens (user_id)',
+    'CREATE INDEX uploads_by_bucket ON uploads (bucket_id, object_key, id)',
     'CREATE INDEX images_by_tenancy ON images (tenancy_id, id)',
     'CREATE INDEX images_by_manifest ON images (manifest_id)',
     'CREATE INDEX objects_by_manifest ON objects (manifest_id)',
-    'CREATE INDEX vault_blocks_by_segment ON vault_blocks (segment_id, offset_bytes)',
-    'CREATE INDEX jobs_by_state ON jobs (state, lease_until_ms)',
+    'CREATE INDEX vault_blocks_by_segment ON vault_blocks (segment_number, offset_bytes)',
+    // The few that are not over, oldest first: what a claim looks through.
+    "CREATE INDEX jobs_not_over ON jobs (id) WHERE state IN ('queued', 'running')",
     'CREATE INDEX jobs_by_tenancy ON jobs (tenancy_id, id)',
     'CREATE INDEX job_log_by_job ON job_log (job_id, id)',
   ];
