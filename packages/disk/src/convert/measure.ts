@@ -11,7 +11,7 @@ export interface Measurement {
 
 /** What `convert` with the same options would write, without writing it. Reads uncompressed data once. */
 export async function measure(disk: Disk, options: PlanOptions): Promise<Measurement> {
-  const plan = await planImage(withZerosFound(disk, options), options);
+  const plan = await planImage(withZerosFound(disk), options);
   return plan.kind === 'layout'
     ? { format: plan.format, requiredBytes: plan.lengthBytes, exact: true }
     : { format: plan.format, requiredBytes: plan.maximumLengthBytes, exact: false };
