@@ -46,7 +46,7 @@ export function firstCargo(engine: SqlEngine): Migration {
       source_format ${text} NOT NULL, virtual_size_bytes ${integer} NOT NULL, disk_digest ${text} NOT NULL,
       manifest_id ${text} NOT NULL REFERENCES manifests (id), details_json ${text} NOT NULL,
       created_at_ms ${integer} NOT NULL)`,
-    'CREATE TABLE vault_identity (id ${text} PRIMARY KEY)',
+    `CREATE TABLE vault_identity (id ${text} PRIMARY KEY)`,
     `CREATE TABLE vault_segments (
       number ${serial}, id ${text} NOT NULL UNIQUE, committed_bytes ${integer} NOT NULL,
       live_bytes ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,

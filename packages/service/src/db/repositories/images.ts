@@ -1,0 +1,48 @@
+import { type Page, toPage } from '../page.ts';
+import type { ImageRow } from '../schema.ts';
+import type { Queries } from '../transactions.ts';
+
+export async function insertImage(queries: Queries, row: ImageRow): Promise<void> {
+  await queries.insertInto('images').values(row).execute();
+}
+
+export function findImage(queries: Queries, tenancyId: string, id: string): Promise<ImageRow | undefined> {
+  return queries
+    .selectFrom('images')
+    .selectAll()
+    .where('tenancy_id', '=', tenancyId)
+    .where('id', '=', id)
+    .executeTakeFirst();
+}
+
+export interface ImageListing {
+  readonly tenancyId: string;
+  /** Only images of exactly this name. */
+  readonly name?: string | undefined;
+  /** A cursor: the id of the image before. */
+  readonly startAfter?: string | undefined;
+  readonly limit: number;
+}
+
+/** A tenancy's images, newest first; the cursor is an id. */
+export async function listImages(queries: Queries, listing: ImageListing): Promise<Page<ImageRow>> {
+  const { tenancyId, name, startAfter, limit } = listing;
+  let query = queries.selectFrom('images').selectAll().where('tenancy_id', '=', tenancyId);
+  if (name !== undefined) query = query.where('name', '=', name);
+  if (startAfter !== undefined) query = query.where('id', '<', startAfter);
+  const rows = await query
+    .orderBy('id', 'desc')
+    .limit(limit + 1)
+    .execute();
+  return toPage(rows, limit, (row) => row.id);
+}
+
+/** Deletes an image; returns what it was. Its manifest stays, for the objects that show it and for the vault. */
+export function deleteImage(queries: Queries, tenancyId: string, id: string): Promise<ImageRow | undefined> {
+  return queries
+    .deleteFrom('images')
+    .where('tenancy_id', '=', tenancyId)
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst();
+}
