@@ -2,9 +2,11 @@ import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
 import { qcow2 } from './qcow2/format.ts';
 import { raw } from './raw/format.ts';
+import { vdi } from './vdi/format.ts';
+import { vhd } from './vhd/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2];
+export const formats: readonly Format[] = [raw, qcow2, vdi, vhd];
 
 /** Formats that are known by their mark and refused by name. */
 export const refusedFormats: readonly Format[] = [];

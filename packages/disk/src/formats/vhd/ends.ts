@@ -1,0 +1,106 @@
+import { bytesEqual, hasMagic } from '../../bytes/fields.ts';
+import { ImageError } from '../../errors.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import {
+  FOOTER_BYTES,
+  FOOTER_COOKIE,
+  FOOTER_STRUCTURE,
+  isValidFooter,
+  parseFooter,
+  type VhdFooter,
+} from './footer.ts';
+
+/** Virtual PC before 2004 wrote footers of 511 bytes: the last reserved byte is missing. */
+const OLD_FOOTER_BYTES = 511;
+
+/** How one of the two footers of a file was found. */
+export type FooterState = 'valid' | 'damaged' | 'missing';
+
+/** The footer that counts, and how both places that can hold one look. */
+export interface VhdEnds {
+  readonly footer: VhdFooter;
+  /** Where the footer at the end begins; the file's length when there is none. */
+  readonly dataEndBytes: number;
+  readonly endState: FooterState;
+  /** Of the copy at byte 0, that dynamic disks have. */
+  readonly copyState: FooterState;
+  /** True when a dynamic disk has two valid footers that are not the same. */
+  readonly copyDiffers: boolean;
+}
+
+/**
+ * Finds the footer: the last 512 (or 511) bytes of the file, and when they are missing or damaged the copy
+ * that dynamic disks have at byte 0. Throws IMAGE_MALFORMED when neither is valid.
+ */
+export async function readEnds(source: ByteSource, signal?: AbortSignal): Promise<VhdEnds> {
+  const tailBytes = Math.min(FOOTER_BYTES, source.lengthBytes);
+  const tail = await readStructure(
+    source,
+    source.lengthBytes - tailBytes,
+    tailBytes,
+    FOOTER_STRUCTURE,
+    signal,
+  );
+  const head = await readStructure(source, 0, tailBytes, FOOTER_STRUCTURE, signal);
+  const end = findEndFooter(tail);
+  const dataEndBytes = source.lengthBytes - (end?.lengthBytes ?? 0);
+  const endState = stateOf(end?.bytes);
+  const copyState = stateOf(hasMagic(head, FOOTER_COOKIE) ? head : undefined);
+  if (end !== undefined && endState === 'valid') {
+    const footer = parseFooter(end.bytes, dataEndBytes);
+    const copyDiffers = footer.diskType !== 'fixed' && copyState === 'valid' && !bytesEqual(end.bytes, head);
+    return { footer, dataEndBytes, endState, copyState, copyDiffers };
+  }
+  const copy = copyState === 'valid' ? parseFooter(head, 0) : undefined;
+  // Byte 0 of a fixed disk is the guest's.
+  if (copy === undefined || copy.diskType === 'fixed') throw noFooter(endState, copyState, dataEndBytes);
+  return { footer: copy, dataEndBytes, endState, copyState, copyDiffers: false };
+}
+
+function findEndFooter(tail: Uint8Array): { bytes: Uint8Array; lengthBytes: number } | undefined {
+  for (const lengthBytes of [FOOTER_BYTES, OLD_FOOTER_BYTES]) {
+    const at = tail.length - lengthBytes;
+    if (!hasMagic(tail, FOOTER_COOKIE, at)) continue;
+    const bytes = new Uint8Array(FOOTER_BYTES);
+    bytes.set(tail.subarray(at));
+    return { bytes, lengthBytes };
+  }
+  return undefined;
+}
+
+function stateOf(bytes: Uint8Array | undefined): FooterState {
+  if (bytes === undefined) return 'missing';
+  return bytes.length === FOOTER_BYTES && isValidFooter(bytes) ? 'valid' : 'damaged';
+}
+
+function noFooter(end: FooterState, copy: FooterState, dataEndBytes: number): ImageError {
+  if (end === 'damaged' || copy === 'damaged') {
+    return new ImageError('IMAGE_MALFORMED', 'the checksum of the VHD footer is wrong', {
+      structure: FOOTER_STRUCTURE,
+      offsetBytes: end === 'damaged' ? dataEndBytes : 0,
+      hint: 'the file is damaged: copy or download it again',
+    });
+  }
+  return new ImageError(
+    'IMAGE_MALFORMED',
+    'this is not a VHD file, or its end is missing: there is no footer',
+    {
+      structure: FOOTER_STRUCTURE,
+      offsetBytes: dataEndBytes,
+      hint: 'copy or download the file again; if it is the bare disk, declare it as raw',
+    },
+  );
+}
+
+/** What is odd about the footers of a file that can be read all the same. */
+export function endsWarnings(ends: VhdEnds): string[] {
+  const warnings: string[] = [];
+  if (ends.endState !== 'valid') {
+    const state = ends.endState;
+    warnings.push(`the footer at the end of the file is ${state}; its copy at the start was taken instead`);
+  }
+  if (ends.copyDiffers) {
+    warnings.push('the footer and its copy at the start of the file differ; the footer was taken');
+  }
+  return warnings;
+}
