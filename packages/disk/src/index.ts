@@ -44,9 +44,11 @@ export type {
 } from './formats/format.ts';
 export { type OpenDiskOptions, openDisk } from './formats/open.ts';
 export { probeFormat } from './formats/probe.ts';
+export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-layout.ts';
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteSource, readStructure } from './io/byte-source.ts';
+export { type ForwardSource, forwardSource } from './io/forward.ts';
 export { memorySink, memorySource } from './io/memory.ts';
 export { fileSink, fileSource, requireUnchanged, storeError, syncFolder } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';

@@ -1,0 +1,188 @@
+import { viewOf } from '../../bytes/fields.ts';
+import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import type { ByteSource } from '../../io/byte-source.ts';
+import type { AllocationMap } from '../../view/allocation-map.ts';
+import type { Layout, Piece } from '../../view/layout.ts';
+import {
+  bytesRegion,
+  cutPieces,
+  type Region,
+  recordsRegion,
+  regionsLayout,
+  tableRegion,
+} from '../../view/regions.ts';
+import { compressedEntry, touchedClusters } from './compressed-entry.ts';
+import { type Qcow2Geometry, qcow2Geometry, REFCOUNT_BYTES } from './geometry.ts';
+import { COPIED_BIT, l1Region, refcountTableRegion, usedTables } from './layout.ts';
+import { headerCluster } from './write-header.ts';
+
+/** Clusters that are compressed already, each a zstd frame of its own or stored as it is. */
+export interface StoredClusters {
+  readonly virtualSizeBytes: number;
+  /** Which clusters hold data; its block is the cluster. */
+  readonly map: AllocationMap;
+  /** Stored bytes of a used cluster; the cluster's own length when it is stored uncompressed. */
+  storedLength(cluster: number): number;
+  /** The stored bytes of cluster `i` from offset `i * clusterBytes` on. */
+  readonly source: ByteSource;
+}
+
+/** Placement is remembered for each group of this many used clusters; within one it is walked. */
+const GROUP_CLUSTERS = 512;
+
+/**
+ * A qcow2 (zstd) file made of clusters that are compressed already: its length is exact, and no byte is
+ * compressed or decompressed to show it.
+ */
+export function qcow2StoredLayout(stored: StoredClusters): Layout {
+  const { map } = stored;
+  const clusterBytes = map.blockBytes;
+  const tables = usedTables(map, clusterBytes / 8);
+  const placement = new Placement(stored);
+  const dataClusters = placement.lengthBytes / clusterBytes;
+  const virtualSizeBytes = roundUp(stored.virtualSizeBytes, SECTOR_BYTES);
+  const geometry = qcow2Geometry(virtualSizeBytes, clusterBytes, tables.usedCount, dataClusters);
+  return regionsLayout('qcow2', [
+    bytesRegion(headerCluster(geometry, 3, true)),
+    refcountTableRegion(geometry),
+    refcountsRegion(geometry, placement, dataClusters),
+    l1Region(geometry, tables),
+    l2Region(geometry, stored, tables, placement),
+    dataRegion(stored, placement),
+  ]);
+}
+
+/** One used cluster in the data area; the offset counts from the area's start. */
+interface Placed {
+  readonly cluster: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Compressed clusters follow each other to the byte; an uncompressed one starts at a host cluster. */
+class Placement {
+  /** Of the whole data area, padded to a host cluster. */
+  readonly lengthBytes: number;
+  readonly #stored: StoredClusters;
+  /** Where the cluster of rank `group * GROUP_CLUSTERS` may start, before any alignment. */
+  readonly #groupStarts: Float64Array;
+
+  constructor(stored: StoredClusters) {
+    this.#stored = stored;
+    const { map } = stored;
+    this.#groupStarts = new Float64Array(Math.ceil(map.usedCount / GROUP_CLUSTERS));
+    let end = 0;
+    let rank = 0;
+    for (const cluster of map.used()) {
+      if (rank % GROUP_CLUSTERS === 0) this.#groupStarts[rank / GROUP_CLUSTERS] = end;
+      const lengthBytes = stored.storedLength(cluster);
+      end = this.#startOf(end, lengthBytes) + lengthBytes;
+      rank++;
+    }
+    this.lengthBytes = roundUp(end, map.blockBytes);
+  }
+
+  #startOf(end: number, lengthBytes: number): number {
+    const { blockBytes } = this.#stored.map;
+    return lengthBytes === blockBytes ? roundUp(end, blockBytes) : end;
+  }
+
+  /** The used clusters from this rank on, in order. */
+  *fromRank(rank: number): Iterable<Placed> {
+    const { map } = this.#stored;
+    if (rank >= map.usedCount) return;
+    const group = Math.floor(rank / GROUP_CLUSTERS);
+    let end = this.#groupStarts[group] ?? 0;
+    let at = group * GROUP_CLUSTERS;
+    for (const cluster of map.used(map.select(at))) {
+      const lengthBytes = this.#stored.storedLength(cluster);
+      const offsetBytes = this.#startOf(end, lengthBytes);
+      end = offsetBytes + lengthBytes;
+      if (at++ >= rank) yield { cluster, offsetBytes, lengthBytes };
+    }
+  }
+
+  /** The used clusters in order, from one that starts at or before this offset. */
+  *fromOffset(offsetBytes: number): Iterable<Placed> {
+    let low = 0;
+    let high = this.#groupStarts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if ((this.#groupStarts[middle] ?? 0) <= offsetBytes) low = middle;
+      else high = middle;
+    }
+    // The last cluster of the group before may reach into this one's first sector.
+    yield* this.fromRank(Math.max(0, low * GROUP_CLUSTERS - 1));
+  }
+}
+
+function dataRegion(stored: StoredClusters, placement: Placement): Region {
+  const clusterBytes = stored.map.blockBytes;
+  function* piecesFrom(from: number, to: number): Iterable<Piece> {
+    let at = from;
+    for (const { cluster, offsetBytes, lengthBytes } of placement.fromOffset(from)) {
+      const end = offsetBytes + lengthBytes;
+      if (end <= at) continue;
+      if (offsetBytes >= to) break;
+      if (offsetBytes > at) yield { kind: 'zero', lengthBytes: offsetBytes - at };
+      const cut = Math.max(0, at - offsetBytes);
+      const start = cluster * clusterBytes + cut;
+      yield { kind: 'stored', source: stored.source, offsetBytes: start, lengthBytes: lengthBytes - cut };
+      at = end;
+    }
+    if (at < to) yield { kind: 'zero', lengthBytes: to - at };
+  }
+  return {
+    lengthBytes: placement.lengthBytes,
+    pieces: (from, to) => cutPieces(piecesFrom(from, to), 0, to - from),
+  };
+}
+
+function refcountsRegion(geometry: Qcow2Geometry, placement: Placement, dataClusters: number): Region {
+  const { clusterBytes } = geometry;
+  const frontClusters = geometry.dataOffsetBytes / clusterBytes;
+  const entryCount = (geometry.refcountBlockCount * clusterBytes) / REFCOUNT_BYTES;
+  return tableRegion(entryCount, REFCOUNT_BYTES, (first, count, bytes) => {
+    const counts = new Uint16Array(count);
+    if (first < frontClusters) counts.fill(1, 0, Math.min(count, frontClusters - first));
+    const end = Math.min(first + count, frontClusters + dataClusters);
+    if (end > frontClusters) {
+      const fromBytes = Math.max(0, first - frontClusters) * clusterBytes;
+      for (const placed of placement.fromOffset(fromBytes)) {
+        const offsetBytes = geometry.dataOffsetBytes + placed.offsetBytes;
+        const touched = touchedClusters(offsetBytes, placed.lengthBytes, clusterBytes);
+        if (touched.first >= end) break;
+        for (let host = Math.max(first, touched.first); host <= touched.last && host < end; host++) {
+          counts[host - first] = (counts[host - first] ?? 0) + 1;
+        }
+      }
+    }
+    const view = viewOf(bytes);
+    for (let i = 0; i < count; i++) view.setUint16(i * REFCOUNT_BYTES, counts[i] ?? 0);
+  });
+}
+
+function l2Region(
+  geometry: Qcow2Geometry,
+  stored: StoredClusters,
+  tables: AllocationMap,
+  placement: Placement,
+): Region {
+  const { clusterBytes, l2EntryCount, dataOffsetBytes } = geometry;
+  const clusterBits = Math.log2(clusterBytes);
+  return recordsRegion(tables.usedCount, clusterBytes, (tableRank) => {
+    const first = tables.select(tableRank) * l2EntryCount;
+    const bytes = new Uint8Array(clusterBytes);
+    const view = viewOf(bytes);
+    for (const placed of placement.fromRank(stored.map.rank(first))) {
+      if (placed.cluster >= first + l2EntryCount) break;
+      const offsetBytes = dataOffsetBytes + placed.offsetBytes;
+      const entry =
+        placed.lengthBytes === clusterBytes
+          ? BigInt(offsetBytes) | COPIED_BIT
+          : compressedEntry(offsetBytes, placed.lengthBytes, clusterBits);
+      view.setBigUint64((placed.cluster - first) * 8, entry);
+    }
+    return [{ kind: 'bytes', bytes }];
+  });
+}

@@ -1,0 +1,43 @@
+import { spawnSync } from 'node:child_process';
+
+/** Debian's packages with the programs that the tests compare with, and why each is here. */
+const peers = {
+  'qemu-utils': 'qemu-img: reads and writes every common format',
+  'libvhdi-utils': 'a second reader of VHD',
+  'libvmdk-utils': 'a second reader of VMDK',
+  'libqcow-utils': 'a second reader of qcow2',
+  postgresql: 'the second SQL engine',
+  e2fsprogs: 'mke2fs makes file systems for test disks',
+  fdisk: 'sfdisk partitions them',
+  'util-linux': 'prlimit makes a disk look full',
+};
+
+/** Installs the missing packages as root; otherwise prints the command to run and stops. */
+export function ensurePeers() {
+  const missing = Object.keys(peers).filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  const install = ['install', '--yes', '--quiet', '--no-install-recommends', ...missing];
+  if (process.getuid?.() !== 0) {
+    console.error(
+      `The tests need these packages of Debian: ${missing.join(', ')}. Run this once, then npm test again:`,
+    );
+    console.error(`\n  sudo apt-get update && sudo apt-get ${install.join(' ')}\n`);
+    process.exit(1);
+  }
+  console.error(`Installing the programs that the tests compare with: ${missing.join(', ')} …`);
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  for (const command of [['update', '--quiet'], install]) {
+    const apt = spawnSync('apt-get', command, { env: environment, stdio: ['ignore', 2, 2] });
+    if (apt.status !== 0) {
+      console.error(`apt-get ${command.join(' ')} failed; see the lines above.`);
+      process.exit(1);
+    }
+  }
+}
+
+function isInstalled(name) {
+  const query = spawnSync('dpkg-query', ['--show', '--showformat=${db:Status-Status}', name], {
+    encoding: 'utf8',
+  });
+  return query.status === 0 && query.stdout === 'installed';
+}

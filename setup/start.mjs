@@ -1,0 +1,18 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
+
+ensureDependencies();
+const command = join(root, 'packages', 'cli', 'bin', 'gantry.mjs');
+const options = process.argv.slice(2);
+const defaults = options.some((option) => option.startsWith('--data')) ? [] : ['--data', join(root, 'data')];
+const service = spawn('node', ['--conditions=source', command, 'serve', ...defaults, ...options], {
+  env: projectEnvironment(),
+  stdio: 'inherit',
+});
+// The terminal sends SIGINT to the service too; a supervisor's SIGTERM comes here alone.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => service.kill('SIGTERM'));
+service.on('exit', (code, signal) => {
+  process.exitCode = code ?? (signal === null ? 1 : 128);
+});

@@ -1,0 +1,48 @@
+import { spawnSync } from 'node:child_process';
+import { ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
+import { ensurePeers } from './peers.mjs';
+
+ensureDependencies();
+ensurePeers();
+
+const environment = projectEnvironment();
+const only = process.argv.slice(2);
+const started = Date.now();
+
+if (only.length === 0) {
+  step('types', 'tsc', ['-p', '.']);
+  step('lint', 'biome', ['ci', '--error-on-warnings', '.']);
+  step('unused code', 'knip', []);
+}
+// One runner executes every test file there is, below one temporary PostgreSQL.
+const files = only.length > 0 ? only : testFiles();
+step('tests', 'node', [
+  'setup/postgres.mjs',
+  '--',
+  'node',
+  '--conditions=source',
+  '--test',
+  '--test-concurrency=2',
+  ...files,
+]);
+console.log(`\nAll passed in ${Math.round((Date.now() - started) / 1000)} s.`);
+
+function testFiles() {
+  const list = spawnSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.test.ts'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  return list.stdout.split('\n').filter((file) => file !== '');
+}
+
+function step(title, command, args) {
+  console.log(`\n== ${title}`);
+  const run = spawnSync(command, args, {
+    cwd: root,
+    env: environment,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (run.status === 0) return;
+  console.error(`\n${title} failed.`);
+  process.exit(1);
+}
