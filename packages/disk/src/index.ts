@@ -49,9 +49,17 @@ export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteSource, readStructure } from './io/byte-source.ts';
 export { type ForwardSource, forwardSource } from './io/forward.ts';
+export {
+  type HttpAnswer,
+  type HttpFetch,
+  type HttpRequestInit,
+  shownAddress,
+} from './io/http-fetch.ts';
+export { type HttpSourceOptions, httpSource } from './io/http-range.ts';
 export { memorySink, memorySource } from './io/memory.ts';
 export { fileSink, fileSource, requireUnchanged, storeError, syncFolder } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';
+export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
 export { AllocationMap } from './view/allocation-map.ts';
 export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';

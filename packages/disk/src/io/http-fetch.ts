@@ -1,0 +1,26 @@
+/**
+ * What reading over HTTP needs of `fetch`: the global one has this shape. Follows redirects. With a Range header
+ * it sends `Accept-Encoding: identity` (Fetch Standard, HTTP-network-or-cache fetch).
+ */
+export type HttpFetch = (address: string, init: HttpRequestInit) => Promise<HttpAnswer>;
+
+export interface HttpRequestInit {
+  readonly method: 'GET' | 'HEAD';
+  readonly headers: Record<string, string>;
+  readonly signal: AbortSignal;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  /** To be read to its end, or left by aborting the request's signal. */
+  readonly body: AsyncIterable<Uint8Array> | null;
+}
+
+/**
+ * An address as messages and logs may show it: without user, password and query, where signed addresses
+ * carry their secret, and without the token in the path of a pre-authenticated request (`/p/TOKEN/...`).
+ */
+export function shownAddress(address: URL): string {
+  return `${address.origin}${address.pathname.replace(/^\/p\/[^/]+\//, '/p/.../')}`;
+}
