@@ -2,14 +2,16 @@ import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
 import { qcow2 } from './qcow2/format.ts';
 import { raw } from './raw/format.ts';
+import { refused } from './refused/refused.ts';
 import { vdi } from './vdi/format.ts';
 import { vhd } from './vhd/format.ts';
+import { vmdk } from './vmdk/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2, vdi, vhd];
+export const formats: readonly Format[] = [raw, qcow2, vdi, vhd, vmdk];
 
 /** Formats that are known by their mark and refused by name. */
-export const refusedFormats: readonly Format[] = [];
+export const refusedFormats: readonly Format[] = refused;
 
 /** All that the probe asks. */
 export const recognisableFormats: readonly Format[] = [...formats, ...refusedFormats];

@@ -1,0 +1,176 @@
+import { hasMagic } from '../../bytes/fields.ts';
+import { ImageError } from '../../errors.ts';
+import type { Format, ProbeBytes } from '../format.ts';
+
+interface RefusedFormat {
+  readonly name: string;
+  readonly title: string;
+  readonly extensions: readonly string[];
+  readonly recognise: (probe: ProbeBytes) => boolean;
+  /** Why it is refused: a sentence without its stop. */
+  readonly reason: string;
+  /** What the user can do. */
+  readonly hint: string;
+}
+
+/** A mark at a place from the start of the file, one character a byte. */
+function atStart(magic: string, offsetBytes = 0): RefusedFormat['recognise'] {
+  return ({ head }) => hasMagic(head, magic, offsetBytes);
+}
+
+/** Refused because it was not built: another program reads it. */
+function convertFirst(name: string): Pick<RefusedFormat, 'name' | 'hint'> {
+  return { name, hint: `convert it first: qemu-img convert -f ${name} -O qcow2 <file> <file>.qcow2` };
+}
+
+function unpackFirst(name: string, command: string): Pick<RefusedFormat, 'name' | 'hint'> {
+  return { name, hint: `unpack it first, with ${command}, and use the disk image that is inside` };
+}
+
+const table: readonly RefusedFormat[] = [
+  {
+    ...convertFirst('qcow'),
+    title: 'qcow version 1',
+    extensions: ['qcow'],
+    // qcow2 has the same mark and the versions 2 and 3.
+    recognise: atStart('QFI\xfb\0\0\0\x01'),
+    reason: 'qcow version 1 images are not read yet, only qcow2',
+  },
+  {
+    ...convertFirst('vhdx'),
+    title: 'VHDX',
+    extensions: ['vhdx', 'avhdx'],
+    recognise: atStart('vhdxfile'),
+    reason: 'VHDX images are not read yet',
+  },
+  {
+    ...convertFirst('qed'),
+    title: 'QED',
+    extensions: ['qed'],
+    recognise: atStart('QED\0'),
+    reason: 'QED images are not read',
+  },
+  {
+    ...convertFirst('parallels'),
+    title: 'Parallels',
+    extensions: ['hds', 'hdd'],
+    recognise: ({ head }) => hasMagic(head, 'WithoutFreeSpace') || hasMagic(head, 'WithouFreSpacExt'),
+    reason: 'Parallels images are not read',
+  },
+  {
+    ...convertFirst('bochs'),
+    title: 'Bochs',
+    extensions: ['bochs'],
+    recognise: atStart('Bochs Virtual HD Image'),
+    reason: 'Bochs images are not read',
+  },
+  {
+    ...convertFirst('dmg'),
+    title: 'Apple disk image',
+    extensions: ['dmg'],
+    recognise: ({ tail }) => hasMagic(tail, 'koly', tail.length - 512),
+    reason: 'Apple disk images are not read',
+  },
+  {
+    ...convertFirst('cloop'),
+    title: 'cloop',
+    extensions: ['cloop'],
+    recognise: atStart('#!/bin/sh\n#V2.0 Format\n'),
+    reason: 'cloop images are not read',
+  },
+  {
+    name: 'zvhd',
+    title: 'ZVHD',
+    extensions: ['zvhd'],
+    recognise: atStart('stream\0\0'),
+    reason: 'ZVHD images are not read yet',
+    hint: 'export the image from its cloud as qcow2, VMDK or VHD instead',
+  },
+  {
+    name: 'zvhd2',
+    title: 'ZVHD2',
+    extensions: ['zvhd2'],
+    recognise: atStart('z2strm\0\0'),
+    reason: 'ZVHD2 images are not read yet',
+    hint: 'export the image from its cloud as qcow2, VMDK or VHD instead',
+  },
+  {
+    name: 'luks',
+    title: 'LUKS',
+    extensions: ['luks'],
+    recognise: atStart('LUKS\xba\xbe'),
+    reason: 'this is a LUKS container: the disk inside is encrypted',
+    hint: 'decrypt it first, with cryptsetup open, and use the opened device; or declare raw to take it as it is, encrypted',
+  },
+  {
+    name: 'iso',
+    title: 'ISO 9660',
+    extensions: ['iso'],
+    recognise: atStart('CD001', 0x8001),
+    reason: 'this is an ISO 9660 image, the image of a CD or DVD and not of a hard disk',
+    hint: 'declare raw to take it as a disk all the same',
+  },
+  {
+    ...unpackFirst('tar', 'tar -x'),
+    title: 'tar',
+    extensions: ['tar', 'ova', 'oci'],
+    recognise: atStart('ustar', 257),
+    reason: 'this is a tar archive, as OVA and .oci packages are, and not a disk image',
+  },
+  {
+    ...unpackFirst('zip', 'unzip'),
+    title: 'ZIP',
+    extensions: ['zip'],
+    recognise: atStart('PK\x03\x04'),
+    reason: 'this is a ZIP archive and not a disk image',
+  },
+  {
+    ...unpackFirst('gzip', 'gunzip'),
+    title: 'gzip',
+    extensions: ['gz', 'tgz'],
+    // The third byte is the method: 8, deflate, is the only one there is.
+    recognise: atStart('\x1f\x8b\x08'),
+    reason: 'this file is compressed with gzip',
+  },
+  {
+    ...unpackFirst('zstd', 'zstd -d'),
+    title: 'Zstandard',
+    extensions: ['zst'],
+    recognise: atStart('\x28\xb5\x2f\xfd'),
+    reason: 'this file is compressed with zstd',
+  },
+  {
+    ...unpackFirst('xz', 'xz -d'),
+    title: 'xz',
+    extensions: ['xz'],
+    recognise: atStart('\xfd7zXZ\0'),
+    reason: 'this file is compressed with xz',
+  },
+  {
+    ...unpackFirst('bzip2', 'bunzip2'),
+    title: 'bzip2',
+    extensions: ['bz2'],
+    // The block size, 1 to 9, follows, then the mark of a block or of the end.
+    recognise: ({ head }) => {
+      if (!hasMagic(head, 'BZh')) return false;
+      return hasMagic(head, '\x31\x41\x59\x26\x53\x59', 4) || hasMagic(head, '\x17\x72\x45\x38\x50\x90', 4);
+    },
+    reason: 'this file is compressed with bzip2',
+  },
+];
+
+/** Formats that are known by their marks and refused by name, so that none of them is taken for a raw disk. */
+export const refused: readonly Format[] = table.map(
+  ({ name, title, extensions, recognise, reason, hint }) => ({
+    name,
+    title,
+    extensions,
+    recognise,
+    async open(source) {
+      throw new ImageError('IMAGE_UNSUPPORTED', `${source.name}: ${reason}`, {
+        structure: `${title} file`,
+        hint,
+      });
+    },
+  }),
+);
