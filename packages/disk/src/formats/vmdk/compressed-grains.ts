@@ -1,0 +1,131 @@
+import { SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { forEachBounded } from '../../convert/bounded.ts';
+import { ImageError } from '../../errors.ts';
+import type { ByteSource } from '../../io/byte-source.ts';
+import { decompress } from '../../io/node-codec.ts';
+import { GRAIN_CACHE_BYTES } from './limits.ts';
+import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from './markers.ts';
+import type { CompressedRun } from './runs.ts';
+
+const STRUCTURE = 'VMDK compressed grain';
+/** Records that stand closer than this in the file are fetched with one read: a grain table may be between. */
+const GAP_BYTES = 4096;
+/** Most bytes of one such read. */
+const GROUP_BYTES = 2 * 1024 * 1024;
+const DECOMPRESSIONS_AT_ONCE = 16;
+
+interface StoredGrain {
+  readonly run: CompressedRun;
+  readonly record: Uint8Array;
+}
+
+/** Reads the grains of a streamOptimized file. */
+export class CompressedGrains {
+  readonly #source: ByteSource;
+  readonly #grainBytes: number;
+  /** Grains of which only a part was asked for, by their offset in the disk: the rest mostly comes next. */
+  readonly #cache = new Map<number, Uint8Array>();
+
+  constructor(source: ByteSource, grainBytes: number) {
+    this.#source = source;
+    this.#grainBytes = grainBytes;
+  }
+
+  /** Fills the parts of `into`, which stands for the disk from `offsetBytes`, that lie in these grains. */
+  async read(
+    runs: readonly CompressedRun[],
+    offsetBytes: number,
+    into: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const end = offsetBytes + into.length;
+    const place = (run: CompressedRun, plain: Uint8Array) => {
+      const from = Math.max(run.offsetBytes, offsetBytes);
+      const to = Math.min(run.offsetBytes + run.lengthBytes, end);
+      into.set(plain.subarray(from - run.offsetBytes, to - run.offsetBytes), from - offsetBytes);
+    };
+    const missing: CompressedRun[] = [];
+    for (const run of runs) {
+      const cached = this.#cache.get(run.offsetBytes);
+      if (cached === undefined) missing.push(run);
+      else place(run, cached);
+    }
+    await forEachBounded(this.#storedGrains(missing, signal), DECOMPRESSIONS_AT_ONCE, async (stored) => {
+      signal?.throwIfAborted();
+      const plain = await this.#decompress(stored);
+      place(stored.run, plain);
+      const { run } = stored;
+      if (run.offsetBytes < offsetBytes || run.offsetBytes + run.lengthBytes > end) this.#keep(run, plain);
+    });
+  }
+
+  #keep(run: CompressedRun, plain: Uint8Array): void {
+    this.#cache.set(run.offsetBytes, plain);
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size * this.#grainBytes <= GRAIN_CACHE_BYTES) break;
+      this.#cache.delete(oldest);
+    }
+  }
+
+  /** Fetches neighbours together: compressed grains are small and mostly stand in guest order. */
+  async *#storedGrains(
+    runs: CompressedRun[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<StoredGrain, void, undefined> {
+    for (let first = 0; first < runs.length; ) {
+      const start = runs[first]?.fileOffsetBytes ?? 0;
+      let end = start;
+      let next = first;
+      for (let run = runs[next]; run !== undefined; run = runs[++next]) {
+        const runEnd = run.fileOffsetBytes + run.recordBytes;
+        if (next > first) {
+          if (run.fileOffsetBytes < start || run.fileOffsetBytes > end + GAP_BYTES) break;
+          if (runEnd - start > GROUP_BYTES) break;
+        }
+        end = Math.max(end, runEnd);
+      }
+      const bytes = new Uint8Array(end - start);
+      await this.#source.read(start, bytes, signal);
+      for (const run of runs.slice(first, next)) {
+        const at = run.fileOffsetBytes - start;
+        yield { run, record: bytes.subarray(at, at + run.recordBytes) };
+      }
+      first = next;
+    }
+  }
+
+  async #decompress({ run, record }: StoredGrain): Promise<Uint8Array> {
+    const offsetBytes = run.fileOffsetBytes;
+    const problem = grainMarkerProblem(record, run.offsetBytes / SECTOR_BYTES, this.#grainBytes);
+    if (problem !== undefined) {
+      throw new ImageError('IMAGE_MALFORMED', problem, {
+        structure: STRUCTURE,
+        offsetBytes,
+        hint: 'the file is damaged: copy or download it again',
+      });
+    }
+    const end = GRAIN_MARKER_BYTES + grainDataBytes(record);
+    if (end > record.length) this.#refuseCut(offsetBytes, end);
+    const data = record.subarray(GRAIN_MARKER_BYTES, end);
+    try {
+      return await decompress('zlib', data, this.#grainBytes, STRUCTURE, offsetBytes);
+    } catch (error) {
+      // qemu writes no more of the disk's last grain than the disk has.
+      if (run.lengthBytes === this.#grainBytes || !(error instanceof ImageError)) throw error;
+      return decompress('zlib', data, run.lengthBytes, STRUCTURE, offsetBytes);
+    }
+  }
+
+  #refuseCut(offsetBytes: number, lengthBytes: number): never {
+    const beyond = offsetBytes + lengthBytes > this.#source.lengthBytes;
+    throw new ImageError(
+      beyond ? 'IMAGE_TRUNCATED' : 'IMAGE_MALFORMED',
+      `the compressed grain of ${lengthBytes} bytes runs ${beyond ? 'beyond the end of the file' : 'into the next one'}`,
+      {
+        structure: STRUCTURE,
+        offsetBytes,
+        hint: 'the file is incomplete or damaged: copy or download it again',
+      },
+    );
+  }
+}

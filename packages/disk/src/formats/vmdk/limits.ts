@@ -1,0 +1,26 @@
+import { MIB, TIB } from '../../bytes/numbers.ts';
+
+/** Larger than any disk of the field (vSphere ends at 62 TiB); keeps every count a safe integer. */
+export const VIRTUAL_SIZE_BYTES_MAX: number = 64 * TIB;
+/** Every sector number inside a sparse extent has 32 bits, so the file ends at 2 TiB. */
+export const FILE_SECTORS_MAX: number = 2 ** 32;
+/** VirtualBox takes no grain below 8 sectors, qemu none above 0x200000. */
+export const GRAIN_SECTORS_MIN = 8;
+export const GRAIN_SECTORS_MAX: number = 2 ** 21;
+/** A compressed grain is in memory whole. Every known writer uses 128 sectors; this is 1 MiB. */
+export const COMPRESSED_GRAIN_SECTORS_MAX = 2048;
+/** The specification says 512. VirtualBox takes powers of two from 128, qemu none above 512. */
+export const TABLE_ENTRIES_MIN = 128;
+export const TABLE_ENTRIES_MAX = 512;
+/** 32 MiB of memory. 64 TiB in grains of the usual 64 KiB need 2 Mi entries. */
+export const DIRECTORY_ENTRIES_MAX: number = 2 ** 23;
+/** qemu reads no more of a descriptor. */
+export const DESCRIPTOR_BYTES_MAX: number = MIB;
+/** VMDK_DESCRIPTOR_LINES_MAX of VirtualBox. */
+export const DESCRIPTOR_EXTENTS_MAX = 1100;
+/** 8 PiB: no extent of the field comes near. */
+export const DESCRIPTOR_EXTENT_SECTORS_MAX: number = 2 ** 44;
+/** Grain tables that a reader keeps. */
+export const TABLE_CACHE_BYTES: number = 4 * MIB;
+/** Decompressed grains that a reader keeps, for reads smaller than a grain. */
+export const GRAIN_CACHE_BYTES: number = 2 * MIB;

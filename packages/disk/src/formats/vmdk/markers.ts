@@ -1,0 +1,106 @@
+import { isZero, viewOf } from '../../bytes/fields.ts';
+import { SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
+import { ImageError } from '../../errors.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import { parseSparseHeader, type SparseHeader } from './header.ts';
+
+/** A grain's record begins with its lba (8 bytes, sectors of the disk) and the size of its data (4 bytes). */
+export const GRAIN_MARKER_BYTES = 12;
+
+export const MARKER_TYPE = { endOfStream: 0, grainTable: 1, grainDirectory: 2, footer: 3 } as const;
+export type MarkerType = (typeof MARKER_TYPE)[keyof typeof MARKER_TYPE];
+
+/** One sector that announces `sectorCount` sectors of metadata. All zeros for the end of the stream. */
+export function encodeMetadataMarker(type: MarkerType, sectorCount: number): Uint8Array {
+  const bytes = new Uint8Array(SECTOR_BYTES);
+  const view = viewOf(bytes);
+  view.setBigUint64(0, BigInt(sectorCount), true);
+  view.setUint32(12, type, true);
+  return bytes;
+}
+
+export function encodeGrainMarker(lbaSectors: number, dataBytes: number): Uint8Array {
+  const bytes = new Uint8Array(GRAIN_MARKER_BYTES);
+  const view = viewOf(bytes);
+  view.setBigUint64(0, BigInt(lbaSectors), true);
+  view.setUint32(8, dataBytes, true);
+  return bytes;
+}
+
+/** Most bytes of a grain's compressed data: qemu's bound, far above what deflate makes of any grain. */
+export function compressedBytesMax(grainBytes: number): number {
+  return grainBytes * 2;
+}
+
+/** What is wrong with the marker in `record` as that of the grain at `lbaSectors`; undefined when nothing is. */
+export function grainMarkerProblem(
+  record: Uint8Array,
+  lbaSectors: number,
+  grainBytes: number,
+): string | undefined {
+  const view = viewOf(record);
+  const lba = view.getBigUint64(0, true);
+  if (lba !== BigInt(lbaSectors))
+    return `the marker of the grain for sector ${lbaSectors} says sector ${lba}`;
+  const size = grainDataBytes(record);
+  if (size === 0) return `the grain for sector ${lbaSectors} has no data`;
+  if (size > compressedBytesMax(grainBytes)) {
+    return `the compressed grain for sector ${lbaSectors} has ${size} bytes, more than twice a grain`;
+  }
+  return undefined;
+}
+
+/** The size field of a grain's marker. */
+export function grainDataBytes(record: Uint8Array): number {
+  return viewOf(record).getUint32(8, true);
+}
+
+/**
+ * The footer of a file whose header leaves the grain directory's place to it: the third sector from the end
+ * is its marker, the second itself, the last the end of the stream.
+ */
+export async function readFooter(
+  source: ByteSource,
+  header: SparseHeader,
+  signal?: AbortSignal,
+): Promise<SparseHeader> {
+  const structure = 'VMDK footer';
+  const start = source.lengthBytes - 3 * SECTOR_BYTES;
+  const refuse = (message: string, offsetBytes: number): never => {
+    throw new ImageError('IMAGE_MALFORMED', message, {
+      structure,
+      offsetBytes,
+      hint: 'the file is damaged or its end is missing: copy or download it again',
+    });
+  };
+  if (start < SECTOR_BYTES) refuse('the VMDK file is too short for its footer', 56);
+  const bytes = await readStructure(source, start, 3 * SECTOR_BYTES, structure, signal);
+  const view = viewOf(bytes);
+  const markedSectors = toSafeInteger(view.getBigUint64(0, true), { structure, offsetBytes: start });
+  if (
+    markedSectors !== 1 ||
+    view.getUint32(8, true) !== 0 ||
+    view.getUint32(12, true) !== MARKER_TYPE.footer
+  ) {
+    refuse('the VMDK file does not end with a footer, which has its grain directory', start);
+  }
+  if (!isZero(bytes.subarray(2 * SECTOR_BYTES))) {
+    refuse('the VMDK file does not end with an end-of-stream marker', start + 2 * SECTOR_BYTES);
+  }
+  const footer = parseSparseHeader(
+    bytes.subarray(SECTOR_BYTES, 2 * SECTOR_BYTES),
+    start + SECTOR_BYTES,
+    structure,
+  );
+  const same =
+    footer.capacitySectors === header.capacitySectors &&
+    footer.grainSectors === header.grainSectors &&
+    footer.tableEntryCount === header.tableEntryCount &&
+    footer.compressed === header.compressed &&
+    footer.zeroedGrains === header.zeroedGrains;
+  if (!same) refuse('the VMDK footer contradicts the header', start + SECTOR_BYTES);
+  if (footer.directorySector === undefined) {
+    refuse('the VMDK footer does not say where the grain directory is', start + SECTOR_BYTES + 56);
+  }
+  return footer;
+}

@@ -1,0 +1,130 @@
+import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ImageError, type ImageErrorCode } from '../../errors.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import {
+  decodeEntries,
+  directoryProblems,
+  type EntryProblem,
+  fixedPlaces,
+  sortedTables,
+} from './directory.ts';
+import { type SparseHeader, tableSectors } from './header.ts';
+import { TABLE_CACHE_BYTES } from './limits.ts';
+import { ReservedPlaces } from './reserved-places.ts';
+
+/** Tables that follow each other in the file are read together: 128 KiB of the usual ones. */
+const READ_AHEAD_TABLES = 64;
+
+/**
+ * The grain directory, resident, and the grain tables, read when needed and kept within a budget. Knows
+ * where a grain may be.
+ */
+export class GrainTables {
+  readonly header: SparseHeader;
+  readonly directory: Uint32Array;
+  readonly #source: ByteSource;
+  readonly #reserved: ReservedPlaces;
+  readonly #tableSectors: number;
+  readonly #cache = new Map<number, Uint32Array>();
+  readonly #cacheCount: number;
+
+  /** `redundant` is the other directory, when it is sound: its tables are no place for grains either. */
+  constructor(source: ByteSource, header: SparseHeader, directory: Uint32Array, redundant?: Uint32Array) {
+    this.header = header;
+    this.directory = directory;
+    this.#source = source;
+    this.#tableSectors = tableSectors(header);
+    const tables = redundant === undefined ? sortedTables(directory) : sortedTables(directory, redundant);
+    this.#reserved = new ReservedPlaces(fixedPlaces(header), tables, this.#tableSectors);
+    this.#cacheCount = Math.floor(TABLE_CACHE_BYTES / (header.tableEntryCount * 4));
+  }
+
+  /** The entries of a table; undefined when the directory has none. */
+  async table(index: number, signal?: AbortSignal): Promise<Uint32Array | undefined> {
+    if ((this.directory[index] ?? 0) === 0) return undefined;
+    const cached = this.#cache.get(index);
+    if (cached !== undefined) {
+      this.#cache.delete(index);
+      this.#cache.set(index, cached);
+      return cached;
+    }
+    return this.#load(index, signal);
+  }
+
+  async #load(first: number, signal?: AbortSignal): Promise<Uint32Array> {
+    const firstSector = this.directory[first] ?? 0;
+    let count = 1;
+    while (
+      count < READ_AHEAD_TABLES &&
+      this.directory[first + count] === firstSector + count * this.#tableSectors &&
+      !this.#cache.has(first + count)
+    ) {
+      count++;
+    }
+    const tableBytes = this.#tableSectors * SECTOR_BYTES;
+    const offsetBytes = firstSector * SECTOR_BYTES;
+    const bytes = await readStructure(
+      this.#source,
+      offsetBytes,
+      count * tableBytes,
+      'VMDK grain table',
+      signal,
+    );
+    let wanted: Uint32Array = new Uint32Array(0);
+    for (let i = count - 1; i >= 0; i--) {
+      wanted = decodeEntries(bytes.subarray(i * tableBytes, (i + 1) * tableBytes));
+      this.#cache.set(first + i, wanted);
+    }
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size <= this.#cacheCount) break;
+      this.#cache.delete(oldest);
+    }
+    return wanted;
+  }
+
+  /** Where an entry of a table stands in the file, in bytes. */
+  entryOffset(tableIndex: number, entryIndex: number): number {
+    return (this.directory[tableIndex] ?? 0) * SECTOR_BYTES + entryIndex * 4;
+  }
+
+  /** What is wrong with grains from this sector on that hold `lengthBytes` of the disk, when anything is. */
+  placeProblem(sector: number, lengthBytes: number, entryOffsetBytes: number): EntryProblem | undefined {
+    // A compressed grain is as long as its marker says, and at least a sector.
+    const storedBytes = this.header.compressed ? SECTOR_BYTES : lengthBytes;
+    const problem = (code: ImageErrorCode, what: string) => ({
+      code,
+      message: `the grain at sector ${sector} ${what}`,
+      offsetBytes: entryOffsetBytes,
+    });
+    if (sector * SECTOR_BYTES + storedBytes > this.#source.lengthBytes) {
+      return problem('IMAGE_TRUNCATED', 'lies beyond the end of the file');
+    }
+    if (this.#reserved.overlaps(sector, sector + ceilDivide(storedBytes, SECTOR_BYTES))) {
+      return problem('IMAGE_MALFORMED', 'lies inside the metadata of the file');
+    }
+    return undefined;
+  }
+}
+
+/** Throws for the first entry of the directory that no reader may follow. */
+export function requireSoundDirectory(
+  source: ByteSource,
+  header: SparseHeader,
+  directorySector: number,
+  directory: Uint32Array,
+): void {
+  for (const problem of directoryProblems(source, header, directorySector, directory)) {
+    throwProblem(problem, 'VMDK grain directory');
+  }
+}
+
+export function throwProblem(problem: EntryProblem, structure: string): never {
+  throw new ImageError(problem.code, problem.message, {
+    structure,
+    offsetBytes: problem.offsetBytes,
+    hint:
+      problem.code === 'IMAGE_TRUNCATED'
+        ? 'the file is incomplete: copy or download it again'
+        : 'the file is damaged or was made to mislead: do not use it',
+  });
+}
