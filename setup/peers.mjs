@@ -36,8 +36,6 @@ export function ensurePeers() {
 }
 
 function isInstalled(name) {
-  const query = spawnSync('dpkg-query', ['--show', '--showformat=${db:Status-Status}', name], {
-    encoding: 'utf8',
-  });
-  return query.status === 0 && query.stdout === 'installed';
+  const status = spawnSync('dpkg', ['--status', name], { encoding: 'utf8' });
+  return status.status === 0 && /^Status: .* installed$/m.test(status.stdout);
 }

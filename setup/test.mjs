@@ -2,6 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
 import { ensurePeers } from './peers.mjs';
 
+if (process.argv[2] === '--list') {
+  console.log(testFiles().join('\n'));
+  process.exit(0);
+}
 ensureDependencies();
 ensurePeers();
 
