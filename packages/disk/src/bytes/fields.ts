@@ -64,5 +64,5 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number {
 }
 
 export function hexText(bytes: Uint8Array): string {
-  return bytes.toHex();
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -34,5 +34,6 @@ export function roundDown(value: number, alignment: number): number {
 }
 
 export function isPowerOfTwo(value: number): boolean {
-  return Number.isSafeInteger(value) && value > 0 && Number.isInteger(Math.log2(value));
+  // log2 rounds: of 2^49 + 1 it is 49.
+  return Number.isSafeInteger(value) && value > 0 && 2 ** Math.round(Math.log2(value)) === value;
 }
