@@ -19,9 +19,13 @@ export const domainErrorCodes = [
   'IMAGE_IN_USE',
   'BUCKET_NOT_EMPTY',
   'UPLOAD_INCOMPLETE',
+  /** The form that was asked for has no length before it is written: it can be exported, not viewed. */
+  'NOT_A_VIEW',
   /** What was written, read back, is not what was meant to be written. */
   'VERIFY_FAILED',
   'CANCELED',
+  /** Worker after worker died while it ran a job. */
+  'WORKER_LOST',
   /** A fault of ours. What exactly stands in the service's log, never in an answer. */
   'INTERNAL',
 ] as const;

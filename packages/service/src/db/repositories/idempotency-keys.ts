@@ -44,14 +44,13 @@ export async function answerIdempotencyKey(
     .execute();
 }
 
-/** Frees a key without an answer, for the next request. Does nothing when the hold was taken over. */
+/** Frees a key. Does nothing when it is another request's by now. */
 export async function releaseIdempotencyKey(queries: Queries, hold: IdempotencyHold): Promise<void> {
   await queries
     .deleteFrom('idempotency_keys')
     .where('tenancy_id', '=', hold.tenancy_id)
     .where('idempotency_key', '=', hold.idempotency_key)
     .where('created_at_ms', '=', hold.created_at_ms)
-    .where('status_code', 'is', null)
     .execute();
 }
 

@@ -1,0 +1,20 @@
+import { ImageError, StoreError } from '@gantry/disk';
+import { DomainError } from '../domain/errors.ts';
+import type { JobError } from './job.ts';
+
+/** What a job's user is told about the error that its handler threw. Nothing of an error that we did not foresee. */
+export function toJobError(error: unknown): JobError {
+  if (error instanceof ImageError || error instanceof StoreError || error instanceof DomainError) {
+    return { code: error.code, message: error.message, hint: error.hint ?? null };
+  }
+  return {
+    code: 'INTERNAL',
+    message: 'the service failed while it ran this job',
+    hint: "retry the job; its operator finds the reason in the service's log under the job's id",
+  };
+}
+
+/** Whether the same again may work: the network or a disk failed, nothing was refused. */
+export function isTransient(error: unknown): boolean {
+  return error instanceof StoreError && (error.code === 'STORE_UNREACHABLE' || error.code === 'STORE_IO');
+}
