@@ -53,6 +53,7 @@ export {
   type HttpAnswer,
   type HttpFetch,
   type HttpRequestInit,
+  moveCredentials,
   shownAddress,
 } from './io/http-fetch.ts';
 export { type HttpSourceOptions, httpSource } from './io/http-range.ts';

@@ -1,3 +1,5 @@
+import { utf8Bytes } from '../bytes/fields.ts';
+
 /**
  * What reading over HTTP needs of `fetch`: the global one has this shape. Follows redirects. With a Range header
  * it sends `Accept-Encoding: identity` (Fetch Standard, HTTP-network-or-cache fetch).
@@ -23,4 +25,24 @@ export interface HttpAnswer {
  */
 export function shownAddress(address: URL): string {
   return `${address.origin}${address.pathname.replace(/^\/p\/[^/]+\//, '/p/.../')}`;
+}
+
+/**
+ * Moves user and password of an address into the Authorization header (the Basic scheme, RFC 7617), unless that
+ * is given. The global fetch refuses addresses that carry them.
+ */
+export function moveCredentials(address: URL, headers: Record<string, string>): void {
+  if (address.username === '' && address.password === '') return;
+  const pair = `${percentDecoded(address.username)}:${percentDecoded(address.password)}`;
+  headers.authorization ??= `Basic ${utf8Bytes(pair).toBase64()}`;
+  address.username = '';
+  address.password = '';
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

@@ -1,7 +1,7 @@
 import { invariant, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { Attempt, LostAnswer, pause } from './http-attempt.ts';
-import { type HttpAnswer, type HttpFetch, shownAddress } from './http-fetch.ts';
+import { type HttpAnswer, type HttpFetch, moveCredentials, shownAddress } from './http-fetch.ts';
 import { readAheadSource } from './read-ahead.ts';
 
 export interface HttpSourceOptions {
@@ -46,23 +46,6 @@ function requireHttpAddress(address: string): URL {
   throw new StoreError('STORE_REFUSED', 'this is not an http or https address', {
     where: url === null ? 'address' : shownAddress(url),
   });
-}
-
-/** The global fetch refuses `https://user:password@host/`; they are meant for the Basic scheme (RFC 7617). */
-function moveCredentials(url: URL, headers: Record<string, string>): void {
-  if (url.username === '' && url.password === '') return;
-  const pair = `${percentDecoded(url.username)}:${percentDecoded(url.password)}`;
-  headers.authorization ??= `Basic ${new TextEncoder().encode(pair).toBase64()}`;
-  url.username = '';
-  url.password = '';
-}
-
-function percentDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /** The version of the object that is read. */
@@ -126,6 +109,8 @@ class HttpObject {
     this.#requirePartial(answer);
     const range = contentRange(answer);
     if (range?.from !== 0 || range.to !== 1) throw this.#wrongRange(answer, 'bytes 0-0');
+    // Read to its end, so that the connection is used again.
+    await this.#readBody(attempt, answer, 1, () => {});
     return this.#version(answer, range.totalBytes);
   }
 
@@ -144,7 +129,17 @@ class HttpObject {
     this.#requireVersion(answer, version);
     const range = contentRange(answer);
     if (range?.from !== from || range.to !== to) throw this.#wrongRange(answer, `bytes ${from}-${to - 1}`);
-    let restBytes = to - from;
+    await this.#readBody(attempt, answer, to - from, onChunk);
+  }
+
+  /** Never more than was asked for, whatever the server sends. */
+  async #readBody(
+    attempt: Attempt,
+    answer: HttpAnswer,
+    lengthBytes: number,
+    onChunk: (chunk: Uint8Array) => void,
+  ): Promise<void> {
+    let restBytes = lengthBytes;
     for await (const chunk of attempt.chunks(answer.body)) {
       if (chunk.length > restBytes) throw this.#refused('the server sends more bytes than it was asked for');
       onChunk(chunk);

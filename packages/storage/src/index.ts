@@ -1,0 +1,1 @@
+export { guardedFetch, type NetGuardOptions, requireGuardedAddress } from './net-guard.ts';
