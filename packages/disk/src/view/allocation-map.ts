@@ -1,10 +1,12 @@
 import { ceilDivide } from '../bytes/numbers.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk } from '../disk/disk.ts';
-import { invariant } from '../errors.ts';
+import { ImageError, invariant } from '../errors.ts';
 
 const GROUP_BLOCKS = 4096;
 const GROUP_BYTES: number = GROUP_BLOCKS / 8;
+/** A bitmap of 512 MiB: 64 TiB in blocks of 16 KiB, the most that a qcow2 can need. */
+const BLOCK_COUNT_MAX: number = 2 ** 32;
 
 /**
  * Which blocks of a disk hold data: a bitmap with a count for every 4096 blocks, so that the position of a
@@ -35,14 +37,14 @@ export class AllocationMap {
     this.usedCount = used;
   }
 
-  /** Every block that a `data` extent touches is used. */
+  /** Every block that a `data` extent touches is used. Throws IMAGE_LIMIT for more than 2^32 blocks. */
   static async ofDisk(
     disk: Disk,
     blockBytes: number,
     options: { signal?: AbortSignal | undefined; onProgress?: ProgressListener | undefined } = {},
   ): Promise<AllocationMap> {
     const blockCount = ceilDivide(disk.virtualSizeBytes, blockBytes);
-    const bits = new Uint8Array(ceilDivide(blockCount, 8));
+    const bits = emptyBits(blockBytes, blockCount);
     for await (const extent of disk.extents(0, disk.virtualSizeBytes, options.signal)) {
       const end = extent.offsetBytes + extent.lengthBytes;
       if (extent.kind === 'data') {
@@ -55,7 +57,7 @@ export class AllocationMap {
 
   /** From the indices of used blocks, in any order. */
   static ofBlocks(blockBytes: number, blockCount: number, used: Iterable<number>): AllocationMap {
-    const bits = new Uint8Array(ceilDivide(blockCount, 8));
+    const bits = emptyBits(blockBytes, blockCount);
     for (const index of used) setRange(bits, index, index + 1);
     return new AllocationMap(blockBytes, blockCount, bits);
   }
@@ -135,6 +137,16 @@ export class AllocationMap {
   hasAny(from: number, to: number): boolean {
     return this.rank(Math.min(to, this.blockCount)) > this.rank(Math.min(from, this.blockCount));
   }
+}
+
+function emptyBits(blockBytes: number, blockCount: number): Uint8Array {
+  if (blockCount > BLOCK_COUNT_MAX) {
+    throw new ImageError('IMAGE_LIMIT', `a map of ${blockCount} blocks of ${blockBytes} bytes is too large`, {
+      structure: 'virtual size',
+      hint: 'the disk is larger than any that is handled in blocks of this size',
+    });
+  }
+  return new Uint8Array(ceilDivide(blockCount, 8));
 }
 
 function popcount(byte: number): number {

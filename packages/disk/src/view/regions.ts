@@ -64,10 +64,10 @@ export function tableRegion(
     *pieces(from, to) {
       for (let at = from; at < to; ) {
         const first = Math.floor(at / entryBytes);
-        const count = Math.min(pageEntries, entryCount - first);
+        const start = first * entryBytes;
+        const count = Math.min(pageEntries, Math.ceil((to - start) / entryBytes));
         const bytes = new Uint8Array(count * entryBytes);
         fill(first, count, bytes);
-        const start = first * entryBytes;
         const end = Math.min(to, start + bytes.length);
         yield { kind: 'bytes', bytes: bytes.subarray(at - start, end - start) };
         at = end;

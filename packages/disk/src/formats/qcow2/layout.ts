@@ -2,6 +2,7 @@ import { viewOf } from '../../bytes/fields.ts';
 import { ceilDivide, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
+import { usedBlocksRegion } from '../../view/disk-regions.ts';
 import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, type Region, recordsRegion, regionsLayout, tableRegion } from '../../view/regions.ts';
 import { type Qcow2Geometry, qcow2Geometry, REFCOUNT_BYTES } from './geometry.ts';
@@ -33,9 +34,7 @@ export async function qcow2Layout(disk: Disk, options: Qcow2LayoutOptions): Prom
     refcountBlocksRegion(geometry, (index) => (index < clusterCount ? 1 : 0)),
     l1Region(geometry, tables),
     l2Region(geometry, map, tables),
-    recordsRegion(map.usedCount, clusterBytes, (rank) => [
-      { kind: 'disk', offsetBytes: map.select(rank) * clusterBytes, lengthBytes: clusterBytes },
-    ]),
+    usedBlocksRegion(map),
   ]);
 }
 

@@ -2,7 +2,9 @@ import type { Disk } from '../../disk/disk.ts';
 import { invariant } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
-import type { Layout, Piece } from '../../view/layout.ts';
+import { wholeDiskRegion } from '../../view/disk-regions.ts';
+import type { Layout } from '../../view/layout.ts';
+import { regionsLayout } from '../../view/regions.ts';
 import type { Format } from '../format.ts';
 
 /** A disk image without any structure: the file is the disk. */
@@ -35,21 +37,6 @@ export function rawDisk(source: ByteSource): Disk {
 const RAW_BLOCK_BYTES = 65536;
 
 async function rawLayout(disk: Disk, signal: AbortSignal | undefined): Promise<Layout> {
-  const lengthBytes = disk.virtualSizeBytes;
   const map = await AllocationMap.ofDisk(disk, RAW_BLOCK_BYTES, { signal });
-  return {
-    kind: 'layout',
-    format: 'raw',
-    lengthBytes,
-    *pieces(from, to): Iterable<Piece> {
-      for (let at = from; at < to; ) {
-        const first = Math.floor(at / RAW_BLOCK_BYTES);
-        const data = map.has(first);
-        const end = Math.min(to, map.runEnd(first) * RAW_BLOCK_BYTES);
-        if (data) yield { kind: 'disk', offsetBytes: at, lengthBytes: end - at };
-        else yield { kind: 'zero', lengthBytes: end - at };
-        at = end;
-      }
-    },
-  };
+  return regionsLayout('raw', [wholeDiskRegion(map, disk.virtualSizeBytes)]);
 }
