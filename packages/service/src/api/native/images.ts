@@ -1,0 +1,212 @@
+import type { FastifyRequest } from 'fastify';
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { DomainError } from '../../domain/errors.ts';
+import type { Image, Images } from '../../domain/images.ts';
+import type { StreamImports } from '../../domain/stream-import.ts';
+import type { ViewSpec } from '../../domain/view-spec.ts';
+import type { Idempotency } from '../../jobs/idempotency.ts';
+import { errorBody } from './errors.ts';
+import { idempotently } from './idempotency.ts';
+import { startedJobBody, toJobBody } from './job-schema.ts';
+import { listingQuery, pageBody } from './listing.ts';
+import { sendSource } from './send-source.ts';
+
+const imageBody = z.object({
+  id: z.string(),
+  name: z.string(),
+  sourceFormat: z.string().describe('Format of the file that it was imported from'),
+  virtualSizeBytes: z.number().int(),
+  diskDigest: z.string().describe('Digest of what the guest sees, the same in every format'),
+  createdAtMs: z.number().int(),
+  details: z.json().describe('What the headers of the imported file said'),
+});
+const imageParameters = z.object({ imageId: z.string() });
+const imageName = z
+  .string()
+  .min(1)
+  .max(255)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  .regex(/^[^\u0000-\u001f\u007f]+$/, 'a name has no control characters');
+
+const compression = z.enum(['zlib', 'zstd']);
+const importSource = z.union([
+  z.object({ bucket: z.string(), key: z.string() }),
+  z.object({ url: z.url({ protocol: /^https?$/ }) }),
+]);
+
+const viewParameters = imageParameters.extend({ format: z.string() });
+const viewQuery = z
+  .object({ compression: compression.optional() })
+  .catchall(z.string())
+  .describe("compression, and the format's options by name, such as cluster_size or subformat");
+
+export interface ImageRouteParts {
+  readonly images: Images;
+  readonly streamImports: StreamImports;
+  readonly idempotency: Idempotency;
+}
+
+/** Images: list, show, delete, import, export, and every format of them as a file. */
+export function imageRoutes({ images, streamImports, idempotency }: ImageRouteParts): FastifyPluginAsyncZod {
+  return async (app) => {
+    app.get(
+      '/images',
+      {
+        schema: {
+          summary: 'List images, newest first',
+          tags: ['images'],
+          querystring: listingQuery.extend({
+            name: z.string().optional().describe('Only images of this name'),
+          }),
+          response: { 200: pageBody(imageBody), default: errorBody },
+        },
+      },
+      async ({ query, principal }) => {
+        const page = await images.list({ ...query, tenancyId: principal.tenancyId });
+        return { items: page.items.map(toImageBody), nextStartAfter: page.next ?? null };
+      },
+    );
+    app.get(
+      '/images/:imageId',
+      {
+        schema: {
+          summary: 'Show an image',
+          tags: ['images'],
+          params: imageParameters,
+          response: { 200: imageBody, default: errorBody },
+        },
+      },
+      async ({ params, principal }) => toImageBody(await images.get(principal, params.imageId)),
+    );
+    app.delete(
+      '/images/:imageId',
+      {
+        schema: {
+          summary: 'Delete an image; objects that show it stay whole',
+          tags: ['images'],
+          params: imageParameters,
+          response: { 204: z.null(), default: errorBody },
+        },
+      },
+      async ({ params, principal }, reply) => {
+        await images.delete(principal, params.imageId);
+        await reply.status(204).send(null);
+      },
+    );
+    app.post(
+      '/images',
+      {
+        schema: {
+          summary: 'Start to import an image from an object or an address',
+          tags: ['images'],
+          body: z.object({ name: imageName, format: z.string().optional(), source: importSource }),
+          response: { 202: startedJobBody, default: errorBody },
+        },
+      },
+      (request, reply) =>
+        idempotently(idempotency, request, reply, async () => ({
+          statusCode: 202,
+          body: { job: toJobBody(await images.startImport(ownerOf(request), request.body)) },
+        })),
+    );
+    app.post(
+      '/images/:imageId/exports',
+      {
+        schema: {
+          summary: 'Start to export an image to a bucket, as a view where the format has an exact length',
+          tags: ['images'],
+          params: imageParameters,
+          body: z.object({
+            format: z.string(),
+            options: z.record(z.string(), z.string()).default({}),
+            compression: compression.optional(),
+            bucket: z.string(),
+            key: z.string(),
+            materialize: z.boolean().default(false).describe('Store the bytes instead of a view'),
+          }),
+          response: { 202: startedJobBody, default: errorBody },
+        },
+      },
+      (request, reply) =>
+        idempotently(idempotency, request, reply, async () => {
+          const { format, options, compression: wanted, bucket, key, materialize } = request.body;
+          const view: ViewSpec = { format, options, ...(wanted && { compression: wanted }) };
+          const { imageId } = request.params;
+          const job = await images.startExport(ownerOf(request), imageId, { view, bucket, key, materialize });
+          return { statusCode: 202, body: { job: toJobBody(job) } };
+        }),
+    );
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/images/:imageId/as/:format',
+      exposeHeadRoute: false,
+      schema: {
+        summary: 'An image as a file of a format: exact length, any range',
+        tags: ['images'],
+        params: viewParameters,
+        querystring: viewQuery,
+        produces: ['application/octet-stream'],
+      },
+      async handler(request, reply) {
+        const { imageId, format } = request.params;
+        const { compression: wanted, ...options } = request.query;
+        const spec = {
+          format,
+          options: options as Record<string, string>,
+          ...(wanted && { compression: wanted }),
+        };
+        const { source, etag, image } = await images.view(request.principal, imageId, spec);
+        const fileName = encodeURIComponent(`${image.name}.${format}`);
+        reply.header('content-disposition', `attachment; filename*=UTF-8''${fileName}`);
+        return sendSource(request, reply, source, { etag, lastModifiedMs: image.createdAtMs });
+      },
+    });
+    await app.register(async (streams) => {
+      // The body is the image itself, whatever type it is said to have: handed over as it arrives.
+      streams.removeAllContentTypeParsers();
+      streams.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+      streams.post(
+        '/images/stream',
+        {
+          bodyLimit: Number.MAX_SAFE_INTEGER,
+          schema: {
+            summary: 'Import an image from the body of this request, decoded while it arrives',
+            tags: ['images'],
+            querystring: z.object({ name: imageName, format: z.string() }),
+            response: {
+              201: z.object({ job: startedJobBody.shape.job, image: imageBody }),
+              default: errorBody,
+            },
+          },
+        },
+        async (request, reply) => {
+          const { job, image } = await streamImports.run(ownerOf(request), {
+            ...request.query,
+            body: request.body as AsyncIterable<Uint8Array>,
+            lengthBytes: contentLength(request),
+          });
+          reply.status(201);
+          return { job: toJobBody(job), image: toImageBody(image) };
+        },
+      );
+    });
+  };
+}
+
+function ownerOf(request: FastifyRequest): { tenancyId: string; userId: string } {
+  const { tenancyId, userId } = request.principal;
+  return { tenancyId, userId };
+}
+
+function contentLength(request: FastifyRequest): number {
+  const lengthBytes = Number(request.headers['content-length']);
+  if (Number.isSafeInteger(lengthBytes)) return lengthBytes;
+  throw new DomainError('INVALID', 'an image that is streamed in needs a Content-Length', {
+    hint: 'send the length, or put the image into a bucket and import it from there',
+  });
+}
+
+function toImageBody(image: Image): z.infer<typeof imageBody> {
+  return imageBody.parse(image);
+}

@@ -1,0 +1,90 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
+import { DomainError } from '../../domain/errors.ts';
+import type { VaultJobs } from '../../domain/vault-jobs.ts';
+import type { JobQueue } from '../../jobs/queue.ts';
+import { authenticate, type TokenVerifier } from './authentication.ts';
+import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
+import { answerError } from './errors.ts';
+import { type ImageRouteParts, imageRoutes } from './images.ts';
+import { jobRoutes } from './jobs.ts';
+import { type Metrics, observeRequests } from './metrics.ts';
+import { systemRoutes } from './system.ts';
+import { vaultRoutes } from './vault.ts';
+
+export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
+  readonly version: string;
+  readonly logger: FastifyBaseLogger;
+  readonly verifyToken: TokenVerifier;
+  readonly queue: JobQueue;
+  readonly vaultJobs: VaultJobs;
+  readonly metrics: Metrics;
+  /** Resolves when the service can do its work; throws what is in the way. */
+  readonly ready: () => Promise<void>;
+}
+
+/** A whole machine image arrives in one request: only its sender's silence ends it. */
+const CONNECTION_IDLE_MS = 120_000;
+
+/** The native API under /api/v1, with its description, and the operator's routes at the root. */
+export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: parts.logger,
+    requestTimeout: 0,
+    connectionTimeout: CONNECTION_IDLE_MS,
+    // Keys of objects stand in paths, 1024 bytes of UTF-8 percent-encoded.
+    routerOptions: { maxParamLength: 4096 },
+    disableRequestLogging: true,
+    genReqId: () => crypto.randomUUID(),
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((request) => {
+    throw new DomainError('NOT_FOUND', `there is no route ${request.method} ${request.url.split('?')[0]}`);
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const { method, url } = request;
+    request.log.info(
+      { method, path: url.split('?')[0], status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      'request',
+    );
+  });
+  observeRequests(app, parts.metrics);
+  await app.register(systemRoutes(parts.metrics, parts.ready));
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Gantry',
+        version: parts.version,
+        description: 'Keeps disk images of machines and shows each in every format.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+  await app.register(
+    async (api) => {
+      await api.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' });
+      api.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+      await api.register(async (authenticated) => {
+        authenticated.decorateRequest('principal', null as never);
+        authenticated.addHook('onRequest', authenticate(parts.verifyToken));
+        await authenticated.register(bucketRoutes(parts));
+        await authenticated.register(imageRoutes(parts));
+        await authenticated.register(jobRoutes(parts.queue));
+        await authenticated.register(vaultRoutes(parts.vaultJobs));
+      });
+    },
+    { prefix: '/api/v1' },
+  );
+  await app.ready();
+  return app;
+}

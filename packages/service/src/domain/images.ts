@@ -1,0 +1,122 @@
+import { formatNamed, ImageError } from '@gantry/disk';
+import type { Database } from '../db/database.ts';
+import { newId } from '../db/ids.ts';
+import { deleteImage, findImage, type ImageListing, listImages } from '../db/repositories/images.ts';
+import type { ImageRow } from '../db/schema.ts';
+import type { Job } from '../jobs/job.ts';
+import type { JobQueue } from '../jobs/queue.ts';
+import type { JsonValue } from '../json.ts';
+import { DomainError } from './errors.ts';
+import type { ExportInput } from './export-job.ts';
+import type { ImportInput } from './import-job.ts';
+import type { ViewSpec } from './view-spec.ts';
+import type { ImageView, ImageViews } from './views.ts';
+
+/** A disk image that the service keeps. */
+export interface Image {
+  readonly id: string;
+  readonly name: string;
+  readonly sourceFormat: string;
+  readonly virtualSizeBytes: number;
+  readonly diskDigest: string;
+  readonly createdAtMs: number;
+  /** What the headers of the imported file said. */
+  readonly details: JsonValue;
+}
+
+/** Who asks, as far as images go. */
+export interface ImageOwner {
+  readonly tenancyId: string;
+  readonly userId: string;
+}
+
+export interface ImagePage {
+  readonly items: Image[];
+  readonly next: string | undefined;
+}
+
+/** Images of a tenancy: what they are, how they come in and go out. */
+export class Images {
+  readonly #database: Database;
+  readonly #queue: JobQueue;
+  readonly #views: ImageViews;
+
+  constructor(database: Database, queue: JobQueue, views: ImageViews) {
+    this.#database = database;
+    this.#queue = queue;
+    this.#views = views;
+  }
+
+  async list(listing: ImageListing): Promise<ImagePage> {
+    const { items, next } = await listImages(this.#database.kysely, listing);
+    return { items: items.map(toImage), next };
+  }
+
+  /** Throws NOT_FOUND. */
+  async get(owner: ImageOwner, id: string): Promise<Image> {
+    return toImage(await this.#row(owner, id));
+  }
+
+  /** Forgets the image. Its blocks go with the next collection, unless an object still shows it. */
+  async delete(owner: ImageOwner, id: string): Promise<void> {
+    const deleted = await deleteImage(this.#database.kysely, owner.tenancyId, id);
+    if (deleted === undefined) throw noImage(id);
+  }
+
+  /** The image as a file of a format; close its source. */
+  async view(owner: ImageOwner, id: string, spec: ViewSpec): Promise<ImageView & { readonly image: Image }> {
+    const row = await this.#row(owner, id);
+    return { ...(await this.#views.open(row.manifest_id, spec)), image: toImage(row) };
+  }
+
+  /** Starts to bring an image in. The image appears, with the id in the job's input, when the job succeeds. */
+  async startImport(owner: ImageOwner, request: Omit<ImportInput, 'imageId'>): Promise<Job> {
+    if (request.format !== undefined) requireFormat(request.format);
+    const input: ImportInput = { ...request, imageId: newId('img') };
+    return this.#queue.create({ ...owner, kind: 'image-import', input });
+  }
+
+  /** Starts to put the image into a bucket as a file of a format. */
+  async startExport(
+    owner: ImageOwner,
+    id: string,
+    request: Omit<ExportInput, 'imageId' | 'manifestId'>,
+  ): Promise<Job> {
+    const row = await this.#row(owner, id);
+    // Refused now rather than in the job, where the one who asks can still mend it.
+    await this.#views.withPlan(row.manifest_id, request.view, async () => {});
+    const input: ExportInput = { ...request, imageId: id, manifestId: row.manifest_id };
+    return this.#queue.create({ ...owner, kind: 'image-export', input });
+  }
+
+  async #row(owner: ImageOwner, id: string): Promise<ImageRow> {
+    const row = await findImage(this.#database.kysely, owner.tenancyId, id);
+    if (row === undefined) throw noImage(id);
+    return row;
+  }
+}
+
+function requireFormat(name: string): void {
+  try {
+    formatNamed(name);
+  } catch (error) {
+    if (error instanceof ImageError) throw new DomainError('INVALID', error.message, { hint: error.hint });
+    throw error;
+  }
+}
+
+function noImage(id: string): DomainError {
+  return new DomainError('NOT_FOUND', `there is no image ${id}`);
+}
+
+export function toImage(row: ImageRow): Image {
+  return {
+    id: row.id,
+    name: row.name,
+    sourceFormat: row.source_format,
+    virtualSizeBytes: row.virtual_size_bytes,
+    diskDigest: row.disk_digest,
+    createdAtMs: row.created_at_ms,
+    details: JSON.parse(row.details_json),
+  };
+}
