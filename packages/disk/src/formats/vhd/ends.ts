@@ -99,6 +99,9 @@ export function endsWarnings(ends: VhdEnds): string[] {
     const state = ends.endState;
     warnings.push(`the footer at the end of the file is ${state}; its copy at the start was taken instead`);
   }
+  if (ends.footer.diskType !== 'fixed' && ends.copyState !== 'valid') {
+    warnings.push(`the copy of the footer at the start of the file is ${ends.copyState}`);
+  }
   if (ends.copyDiffers) {
     warnings.push('the footer and its copy at the start of the file differ; the footer was taken');
   }
