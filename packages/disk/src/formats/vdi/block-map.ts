@@ -7,7 +7,7 @@ import type { VdiHeader } from './header.ts';
 /** `VDI_IMAGE_BLOCK_FREE`: never written; reads zero in a base image. */
 export const BLOCK_FREE = 0xffffffff;
 /** `VDI_IMAGE_BLOCK_ZERO`: known to be zero. */
-export const BLOCK_ZERO = 0xfffffffe;
+const BLOCK_ZERO = 0xfffffffe;
 
 export const MAP_STRUCTURE = 'VDI block map';
 

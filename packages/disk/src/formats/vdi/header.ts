@@ -8,16 +8,16 @@ import * as limits from './limits.ts';
 /** `VDI_IMAGE_SIGNATURE`, at byte 64: the text before it is for people only. */
 export const VDI_SIGNATURE = 0xbeda107f;
 export const VDI_SIGNATURE_OFFSET = 64;
-/** Version 1.1, the only one since VirtualBox 1.0. */
+/** Version 1.1, the one that VirtualBox writes; 0.2 was before it. */
 export const VDI_VERSION = 0x00010001;
 /** `sizeof(VDIPREHEADER)`: text, signature and version. */
 export const PREHEADER_BYTES = 72;
 /** `sizeof(VDIHEADER1)` and `sizeof(VDIHEADER1PLUS)`, the values of cbHeader. */
-export const HEADER_V1_BYTES = 384;
+const HEADER_V1_BYTES = 384;
 export const HEADER_V1PLUS_BYTES = 400;
 export const NULL_UUID = '00000000-0000-0000-0000-000000000000';
 
-export type VdiType = 'dynamic' | 'fixed' | 'differencing';
+type VdiType = 'dynamic' | 'fixed' | 'differencing';
 
 /** `VDI_IMAGE_TYPE_NORMAL`, `_FIXED` and `_DIFF`. */
 const types: Readonly<Record<number, VdiType>> = { 1: 'dynamic', 2: 'fixed', 4: 'differencing' };

@@ -30,7 +30,7 @@ export const vdiSubformat: FormatOption = {
 const BLOCK_BYTES = MIB;
 /** `VDI_DATA_ALIGN`: where the map and the data begin, and multiples of it. */
 const ALIGN_BYTES = MIB;
-/** What VirtualBox 4 to 7.0 write; for people only, but some programs compare it. */
+/** What most files of VirtualBox say; for people only, but some programs compare it. */
 const FILE_INFO = '<<< Oracle VM VirtualBox Disk Image >>>\n';
 
 /**

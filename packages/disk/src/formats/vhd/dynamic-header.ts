@@ -8,7 +8,7 @@ import { BLOCK_TABLE_BYTES_MAX } from './limits.ts';
 export const DYNAMIC_HEADER_COOKIE = 'cxsparse';
 export const DYNAMIC_HEADER_BYTES = 1024;
 export const DYNAMIC_HEADER_VERSION = 0x00010000;
-export const DYNAMIC_HEADER_STRUCTURE = 'VHD dynamic disk header';
+const DYNAMIC_HEADER_STRUCTURE = 'VHD dynamic disk header';
 export const TABLE_STRUCTURE = 'VHD block allocation table';
 const CHECKSUM_OFFSET = 36;
 

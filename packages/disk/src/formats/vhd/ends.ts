@@ -14,7 +14,7 @@ import {
 const OLD_FOOTER_BYTES = 511;
 
 /** How one of the two footers of a file was found. */
-export type FooterState = 'valid' | 'damaged' | 'missing';
+type FooterState = 'valid' | 'damaged' | 'missing';
 
 /** The footer that counts, and how both places that can hold one look. */
 export interface VhdEnds {

@@ -15,7 +15,7 @@ const EPOCH_SECONDS = 946684800;
 export const NO_OFFSET = 0xffffffffffffffffn;
 const CHECKSUM_OFFSET = 64;
 
-export type VhdDiskType = 'fixed' | 'dynamic' | 'differencing';
+type VhdDiskType = 'fixed' | 'dynamic' | 'differencing';
 
 const diskTypes: Readonly<Record<number, VhdDiskType>> = { 2: 'fixed', 3: 'dynamic', 4: 'differencing' };
 

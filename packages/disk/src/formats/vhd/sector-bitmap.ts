@@ -6,12 +6,12 @@ import type { VhdDynamicHeader } from './dynamic-header.ts';
 import { BITMAP_CACHE_COUNT } from './limits.ts';
 
 /** A sector's bit: the first sector has the highest bit of the first byte. */
-export function hasSector(bitmap: Uint8Array, sector: number): boolean {
+function hasSector(bitmap: Uint8Array, sector: number): boolean {
   return ((bitmap[Math.floor(sector / 8)] ?? 0) & (0x80 >> (sector % 8))) !== 0;
 }
 
 /** True when the bits of the first `sectorCount` sectors are all set. */
-export function hasAllSectors(bitmap: Uint8Array, sectorCount: number): boolean {
+function hasAllSectors(bitmap: Uint8Array, sectorCount: number): boolean {
   const wholeBytes = Math.floor(sectorCount / 8);
   for (let i = 0; i < wholeBytes; i++) if (bitmap[i] !== 0xff) return false;
   for (let sector = wholeBytes * 8; sector < sectorCount; sector++) {
