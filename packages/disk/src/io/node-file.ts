@@ -1,22 +1,26 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import type { ByteSink } from './byte-sink.ts';
 import type { ByteSource } from './byte-source.ts';
 
+/** Without O_NONBLOCK (which Windows does not have) the opening of a named pipe would wait for its writer. */
+const READ_FLAGS = constants.O_RDONLY + (constants.O_NONBLOCK ?? 0);
+
 /** Opens a file (or block device) for reading. Throws StoreError when it is not there or not readable. */
 export async function fileSource(path: string): Promise<ByteSource> {
-  const handle = await open(path, 'r').catch((error) => {
+  const handle = await open(path, READ_FLAGS).catch((error) => {
     throw storeError(error, path);
   });
   try {
-    const stat = await handle.stat();
-    if (stat.isDirectory()) {
-      throw new StoreError('STORE_IO', `${path} is a directory, not a disk image`, { where: path });
+    const found = await handle.stat();
+    if (!found.isFile() && !found.isBlockDevice()) {
+      throw new StoreError('STORE_IO', `${path} is neither a file nor a block device`, { where: path });
     }
-    const lengthBytes = stat.isBlockDevice() ? await deviceLength(handle, path) : stat.size;
-    return new FileSource(path, handle, lengthBytes, stat.mtimeMs);
+    const lengthBytes = found.isBlockDevice() ? await deviceLength(handle, path) : found.size;
+    return new FileSource(path, handle, lengthBytes, found.mtimeMs);
   } catch (error) {
     await handle.close();
     throw error;
@@ -61,8 +65,10 @@ class FileSource implements ByteSource {
 
   /** Throws STORE_CHANGED when the file was written to since it was opened. */
   async requireUnchanged(): Promise<void> {
-    const stat = await this.#handle.stat();
-    if (stat.mtimeMs === this.#modifiedMs && (stat.size === this.lengthBytes || stat.isBlockDevice())) return;
+    const now = await this.#handle.stat().catch((error) => {
+      throw storeError(error, this.name);
+    });
+    if (now.mtimeMs === this.#modifiedMs && (now.size === this.lengthBytes || now.isBlockDevice())) return;
     throw new StoreError('STORE_CHANGED', `${this.name} was changed while it was read`, {
       where: this.name,
       hint: 'stop what writes to the file, then try again',
@@ -77,11 +83,21 @@ export async function requireUnchanged(source: ByteSource): Promise<void> {
 
 /**
  * A new file, written beside its final name and renamed over it when complete and durable. An existing file
- * is replaced only then. Throws StoreError, with STORE_FULL when the disk is full.
+ * is replaced only then; STORE_EXISTS for anything else that stands there, such as a folder or a device.
+ * Throws StoreError, with STORE_FULL when the disk is full.
  */
 export async function fileSink(path: string): Promise<ByteSink> {
+  const existing = await stat(path).catch(() => undefined);
+  if (existing !== undefined && !existing.isFile()) {
+    throw new StoreError('STORE_EXISTS', `${path} exists and is not a file`, {
+      where: path,
+      hint: 'choose the name of a file',
+    });
+  }
   const partial = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`);
-  const handle = await open(partial, 'wx', 0o666).catch((error) => {
+  // What replaces a private file stays private.
+  const mode = (existing?.mode ?? 0o666) & 0o777;
+  const handle = await open(partial, 'wx', mode).catch((error) => {
     throw storeError(error, path);
   });
   let open_ = true;
@@ -133,10 +149,10 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** A failure of the file system as a StoreError; anything else passes unchanged. */
+/** A failure of a system call as a StoreError; anything else passes unchanged. */
 export function storeError(error: unknown, where: string): unknown {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  switch (code) {
+  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error)) return error;
+  switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR':
       return new StoreError('STORE_NOT_FOUND', `${where} does not exist`, { where, cause: error });
@@ -151,12 +167,16 @@ export function storeError(error: unknown, where: string): unknown {
         cause: error,
         hint: 'free some space or choose another place, then try again',
       });
+    case 'EFBIG':
+      return new StoreError('STORE_FULL', `${where} would be larger than a file may be there`, {
+        where,
+        cause: error,
+        hint: 'choose a file system that takes larger files, or raise the limit of the process',
+      });
     case 'EEXIST':
       return new StoreError('STORE_EXISTS', `${where} exists already`, { where, cause: error });
-    case undefined:
-      return error;
     default:
-      return new StoreError('STORE_IO', `${where}: ${(error as Error).message}`, { where, cause: error });
+      return new StoreError('STORE_IO', `${where}: ${error.message}`, { where, cause: error });
   }
 }
 
