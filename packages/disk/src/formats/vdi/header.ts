@@ -3,6 +3,7 @@ import { swapGuidFields, uuidText } from '../../bytes/guid.ts';
 import { ceilDivide, isPowerOfTwo, SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import { usualHint } from '../usual-hint.ts';
 import * as limits from './limits.ts';
 
 /** `VDI_IMAGE_SIGNATURE`, at byte 64: the text before it is for people only. */
@@ -58,7 +59,11 @@ export interface VdiHeader {
 export const HEADER_STRUCTURE = 'VDI header';
 
 function refuse(code: ImageErrorCode, message: string, offsetBytes: number, hint?: string): never {
-  throw new ImageError(code, message, { structure: HEADER_STRUCTURE, offsetBytes, hint });
+  throw new ImageError(code, message, {
+    structure: HEADER_STRUCTURE,
+    offsetBytes,
+    hint: hint ?? usualHint(code),
+  });
 }
 
 /**
@@ -102,7 +107,8 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
 function requireVersion(view: DataView): void {
   const signature = view.getUint32(VDI_SIGNATURE_OFFSET, true);
   if (signature !== VDI_SIGNATURE) {
-    refuse('IMAGE_MALFORMED', 'this is not a VDI file: its signature is missing', VDI_SIGNATURE_OFFSET);
+    const message = 'this is not a VDI file: its signature is missing';
+    refuse('IMAGE_MALFORMED', message, VDI_SIGNATURE_OFFSET, 'declare the format that it has');
   }
   const version = view.getUint32(68, true);
   if (version === VDI_VERSION) return;

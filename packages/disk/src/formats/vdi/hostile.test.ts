@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MIB, TIB } from '../../bytes/numbers.ts';
 import { denyReferences, suppliedReferences } from '../../disk/reference-gate.ts';
-import type { ImageErrorCode } from '../../errors.ts';
+import type { ImageError, ImageErrorCode } from '../../errors.ts';
 import { memorySource } from '../../io/memory.ts';
 import { openBytes } from '../images.testkit.ts';
 import { vdi } from './format.ts';
@@ -46,7 +46,11 @@ const cases: readonly (readonly [what: string, fields: VdiFields, code: ImageErr
 
 for (const [what, fields, code] of cases) {
   test(`${what} is refused with ${code}`, async () => {
-    await assert.rejects(openBytes(vdi, vdiFile(fields)), { code });
+    await assert.rejects(openBytes(vdi, vdiFile(fields)), (error: ImageError) => {
+      assert.equal(error.code, code);
+      assert.ok(error.structure.startsWith('VDI '));
+      return true;
+    });
   });
 }
 

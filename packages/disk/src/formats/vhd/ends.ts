@@ -1,6 +1,7 @@
 import { bytesEqual, hasMagic } from '../../bytes/fields.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import { usualHint } from '../usual-hint.ts';
 import {
   FOOTER_BYTES,
   FOOTER_COOKIE,
@@ -78,7 +79,7 @@ function noFooter(end: FooterState, copy: FooterState, dataEndBytes: number): Im
     return new ImageError('IMAGE_MALFORMED', 'the checksum of the VHD footer is wrong', {
       structure: FOOTER_STRUCTURE,
       offsetBytes: end === 'damaged' ? dataEndBytes : 0,
-      hint: 'the file is damaged: copy or download it again',
+      hint: usualHint('IMAGE_MALFORMED'),
     });
   }
   return new ImageError(

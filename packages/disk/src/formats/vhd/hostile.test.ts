@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { viewOf } from '../../bytes/fields.ts';
 import { GIB, MIB, TIB } from '../../bytes/numbers.ts';
 import { denyReferences, suppliedReferences } from '../../disk/reference-gate.ts';
-import type { ImageErrorCode } from '../../errors.ts';
+import type { ImageError, ImageErrorCode } from '../../errors.ts';
 import { memorySource } from '../../io/memory.ts';
 import { openBytes } from '../images.testkit.ts';
 import { vhd } from './format.ts';
@@ -45,7 +45,11 @@ const cases: readonly (readonly [what: string, fields: VhdFields, code: ImageErr
 
 for (const [what, fields, code] of cases) {
   test(`${what} is refused with ${code}`, async () => {
-    await assert.rejects(openBytes(vhd, vhdFile(fields)), { code });
+    await assert.rejects(openBytes(vhd, vhdFile(fields)), (error: ImageError) => {
+      assert.equal(error.code, code);
+      assert.ok(error.structure.startsWith('VHD '));
+      return true;
+    });
   });
 }
 
