@@ -3,9 +3,16 @@ import type { ProgressListener } from '../convert/progress.ts';
 export interface StreamChunk {
   readonly offsetBytes: number;
   readonly bytes: Uint8Array;
+  /**
+   * What another run needs to go on right behind this chunk; absent where none can. To be asked before the
+   * next chunk is.
+   */
+  readonly checkpoint?: () => Uint8Array;
 }
 
 export interface StreamRunOptions {
+  /** A chunk's checkpoint of an earlier run of the same plan: the run begins with the chunk that followed. */
+  readonly resumeFrom?: Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
 }

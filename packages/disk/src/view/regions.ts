@@ -93,7 +93,10 @@ export function* cutPieces(pieces: Iterable<Piece>, fromBytes: number, toBytes: 
   }
 }
 
-/** The same pieces with neighbours joined that continue each other: one read instead of many. */
+/**
+ * The same pieces with zeros joined, and disk ranges that continue each other: one read instead of many.
+ * Stored pieces stay apart, as their source checks each whole.
+ */
 export function* joinedPieces(pieces: Iterable<Piece>): Iterable<Piece> {
   let open: Piece | undefined;
   for (const piece of pieces) {
@@ -108,9 +111,8 @@ function join(a: Piece, b: Piece): Piece | undefined {
   if (a.kind === 'zero' && b.kind === 'zero') {
     return { kind: 'zero', lengthBytes: a.lengthBytes + b.lengthBytes };
   }
-  if (a.kind === 'bytes' || a.kind === 'zero' || b.kind === 'bytes' || b.kind === 'zero') return undefined;
-  if (a.kind !== b.kind || a.offsetBytes + a.lengthBytes !== b.offsetBytes) return undefined;
-  if (a.kind === 'stored' && b.kind === 'stored' && a.source !== b.source) return undefined;
+  if (a.kind !== 'disk' || b.kind !== 'disk') return undefined;
+  if (a.offsetBytes + a.lengthBytes !== b.offsetBytes) return undefined;
   return { ...a, lengthBytes: a.lengthBytes + b.lengthBytes };
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  AllocationMap,
   type ByteSource,
   DIGEST_PREFIX,
   type Disk,
@@ -8,6 +9,7 @@ import {
   type Layout,
   planImage,
   qcow2StoredLayout,
+  type StoredClusters,
   viewOfLayout,
 } from '@gantry/disk';
 import type { Vault } from '../vault/vault.ts';
@@ -125,7 +127,7 @@ export class ImageViews {
     const disk = await this.#vault.openManifest(manifestId);
     try {
       const plan = showsStoredPieces(spec, disk)
-        ? qcow2StoredLayout(await disk.storedClusters())
+        ? qcow2StoredLayout(await storedClusters(disk))
         : await planImage(disk, {
             ...spec,
             seed: Uint8Array.fromHex(disk.diskDigest.slice(DIGEST_PREFIX.length)),
@@ -143,6 +145,12 @@ export class ImageViews {
 async function closeDisk(kept: KeptPlan): Promise<void> {
   const planned = await kept.planned.catch(() => undefined);
   await planned?.disk.close();
+}
+
+async function storedClusters(disk: VaultDisk): Promise<StoredClusters> {
+  const pieces = await disk.storedPieces();
+  const map = await AllocationMap.ofDisk(disk, pieces.pieceBytes);
+  return { ...pieces, virtualSizeBytes: disk.virtualSizeBytes, map };
 }
 
 /** The vault's pieces are zstd frames of 64 KiB: qcow2's default cluster, compressed already. */

@@ -1,9 +1,10 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
-import { MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ceilDivide, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { mapOrdered } from '../../convert/bounded.ts';
 import { BufferPool } from '../../convert/buffer-pool.ts';
 import { type DataRun, dataRuns } from '../../disk/data-runs.ts';
 import type { Disk } from '../../disk/disk.ts';
+import { invariant } from '../../errors.ts';
 import { compress } from '../../io/node-codec.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import type { ImageStream, StreamChunk, StreamRunOptions } from '../../view/image-stream.ts';
@@ -63,18 +64,19 @@ async function* packedChunks(
   run: StreamRunOptions,
 ): AsyncGenerator<StreamChunk, void, undefined> {
   const placed = new PlacedClusters(map, geometry);
-  const packer = new ChunkPacker(geometry.dataOffsetBytes);
-  for await (const clusters of compressedRuns(disk, options, run)) {
+  let nextBytes = run.resumeFrom === undefined ? 0 : placed.restore(run.resumeFrom);
+  const packer = new ChunkPacker(placed.endBytes);
+  const checkpoint = () => placed.save(nextBytes);
+  for await (const { endBytes, clusters } of compressedRuns(disk, nextBytes, options, run)) {
     for (const { cluster, bytes } of clusters) {
-      const whole = bytes.length === options.clusterBytes;
-      if (whole) packer.alignTo(options.clusterBytes);
-      placed.place(cluster, packer.endBytes, whole ? 0 : bytes.length);
+      packer.padTo(placed.place(cluster, bytes.length));
       packer.append(bytes);
     }
-    yield* packer.takeFull();
+    nextBytes = endBytes;
+    yield* packer.takeFull(checkpoint);
   }
   // Readers fetch whole sectors and VirtualBox whole clusters: the file ends at a cluster's end.
-  packer.alignTo(options.clusterBytes);
+  packer.padTo(roundUp(placed.endBytes, options.clusterBytes));
   yield* packer.takeAll();
   const front = frontLayout(geometry, tables, placed, options);
   for (let at = 0; at < front.lengthBytes; ) {
@@ -87,17 +89,24 @@ async function* packedChunks(
   }
 }
 
+/** The clusters of one run of the disk, and where that run ends. */
+interface PackedRun {
+  readonly endBytes: number;
+  readonly clusters: readonly PackedCluster[];
+}
+
 /** Reads runs of the disk and compresses their clusters, all-zero ones left out; in guest order. */
 function compressedRuns(
   disk: Disk,
+  fromBytes: number,
   options: Qcow2StreamOptions,
   run: StreamRunOptions,
-): AsyncGenerator<PackedCluster[], void, undefined> {
+): AsyncGenerator<PackedRun, void, undefined> {
   const { clusterBytes } = options;
+  const { signal, onProgress } = run;
   const runBytes = Math.max(RUN_BYTES, clusterBytes);
   const pool = new BufferPool(runBytes);
-  const signal = run.signal;
-  const runs = dataRuns(disk, clusterBytes, runBytes, { ...run, phase: 'compress' });
+  const runs = dataRuns(disk, clusterBytes, runBytes, { signal, onProgress, fromBytes, phase: 'compress' });
   return mapOrdered(runs, RUNS_AT_ONCE, async ({ offsetBytes, lengthBytes }: DataRun) => {
     const buffer = pool.take();
     const bytes = buffer.subarray(0, lengthBytes);
@@ -109,7 +118,7 @@ function compressedRuns(
     }
     const clusters = await Promise.all(packed);
     pool.give(buffer);
-    return clusters;
+    return { endBytes: Math.min(offsetBytes + lengthBytes, disk.virtualSizeBytes), clusters };
   });
 }
 
@@ -129,14 +138,16 @@ async function packCluster(
 class PlacedClusters {
   readonly #map: AllocationMap;
   readonly #offsets: Float64Array;
-  /** Compressed length, 0 for a cluster stored as it is. */
+  /** Stored length; the cluster's own for one stored as it is, 0 for one that turned out to be all zero. */
   readonly #lengths: Uint32Array;
   readonly #refcounts: Uint16Array;
   readonly #clusterBytes: number;
+  #endBytes: number;
 
   constructor(map: AllocationMap, geometry: Qcow2Geometry) {
     this.#map = map;
     this.#clusterBytes = geometry.clusterBytes;
+    this.#endBytes = geometry.dataOffsetBytes;
     this.#offsets = new Float64Array(map.usedCount);
     this.#lengths = new Uint32Array(map.usedCount);
     const frontClusters = geometry.dataOffsetBytes / geometry.clusterBytes;
@@ -144,12 +155,52 @@ class PlacedClusters {
     this.#refcounts.fill(1, 0, frontClusters);
   }
 
-  place(cluster: number, offsetBytes: number, compressedBytes: number): void {
-    const rank = this.#map.rank(cluster);
+  /** Where the next compressed cluster starts. */
+  get endBytes(): number {
+    return this.#endBytes;
+  }
+
+  /** Gives a cluster its place; one that is stored as it is starts at a host cluster. */
+  place(cluster: number, lengthBytes: number): number {
+    return this.#placeRank(this.#map.rank(cluster), lengthBytes);
+  }
+
+  #placeRank(rank: number, lengthBytes: number): number {
+    const whole = lengthBytes === this.#clusterBytes;
+    const offsetBytes = whole ? roundUp(this.#endBytes, lengthBytes) : this.#endBytes;
     this.#offsets[rank] = offsetBytes;
-    this.#lengths[rank] = compressedBytes;
-    const touched = touchedClusters(offsetBytes, compressedBytes || this.#clusterBytes, this.#clusterBytes);
+    this.#lengths[rank] = lengthBytes;
+    this.#endBytes = offsetBytes + lengthBytes;
+    const touched = touchedClusters(offsetBytes, lengthBytes, this.#clusterBytes);
     for (let i = touched.first; i <= touched.last; i++) this.#refcounts[i] = (this.#refcounts[i] ?? 0) + 1;
+    return offsetBytes;
+  }
+
+  /** What `restore` needs: how far the disk is done, then the length of each used cluster before that. */
+  save(nextBytes: number): Uint8Array {
+    const count = this.#rankAt(nextBytes);
+    const bytes = new Uint8Array(8 + count * 4);
+    const view = viewOf(bytes);
+    view.setFloat64(0, nextBytes);
+    for (let rank = 0; rank < count; rank++) view.setUint32(8 + rank * 4, this.#lengths[rank] ?? 0);
+    return bytes;
+  }
+
+  /** Places again what was placed when this was saved; gives where on the disk to go on. */
+  restore(saved: Uint8Array): number {
+    const view = viewOf(saved);
+    const nextBytes = view.getFloat64(0);
+    const count = this.#rankAt(nextBytes);
+    invariant(saved.length === 8 + count * 4, 'a checkpoint belongs to the same plan');
+    for (let rank = 0; rank < count; rank++) {
+      const lengthBytes = view.getUint32(8 + rank * 4);
+      if (lengthBytes > 0) this.#placeRank(rank, lengthBytes);
+    }
+    return nextBytes;
+  }
+
+  #rankAt(guestBytes: number): number {
+    return this.#map.rank(Math.min(this.#map.blockCount, ceilDivide(guestBytes, this.#clusterBytes)));
   }
 
   refcount(hostCluster: number): number {
@@ -160,8 +211,8 @@ class PlacedClusters {
   entry(rank: number, clusterBits: number): bigint {
     const offsetBytes = this.#offsets[rank] ?? 0;
     const lengthBytes = this.#lengths[rank] ?? 0;
-    if (offsetBytes === 0) return 0n;
-    return lengthBytes === 0
+    if (lengthBytes === 0) return 0n;
+    return lengthBytes === this.#clusterBytes
       ? BigInt(offsetBytes) | COPIED_BIT
       : compressedEntry(offsetBytes, lengthBytes, clusterBits);
   }
@@ -216,16 +267,16 @@ class ChunkPacker {
     this.#lengthBytes += bytes.length;
   }
 
-  alignTo(alignmentBytes: number): void {
-    const padding = roundUp(this.endBytes, alignmentBytes) - this.endBytes;
-    if (padding > 0) this.append(new Uint8Array(padding));
+  /** Fills up with zeros until `endBytes` is this. */
+  padTo(offsetBytes: number): void {
+    if (offsetBytes > this.endBytes) this.append(new Uint8Array(offsetBytes - this.endBytes));
   }
 
-  *takeFull(): Iterable<StreamChunk> {
-    if (this.#lengthBytes >= MIB) yield* this.takeAll();
+  *takeFull(checkpoint: () => Uint8Array): Iterable<StreamChunk> {
+    if (this.#lengthBytes >= MIB) yield* this.takeAll(checkpoint);
   }
 
-  *takeAll(): Iterable<StreamChunk> {
+  *takeAll(checkpoint?: () => Uint8Array): Iterable<StreamChunk> {
     if (this.#lengthBytes === 0) return;
     const bytes = new Uint8Array(this.#lengthBytes);
     let at = 0;
@@ -233,9 +284,10 @@ class ChunkPacker {
       bytes.set(part, at);
       at += part.length;
     }
-    yield { offsetBytes: this.#startBytes, bytes };
+    const offsetBytes = this.#startBytes;
     this.#startBytes += this.#lengthBytes;
     this.#parts = [];
     this.#lengthBytes = 0;
+    yield checkpoint === undefined ? { offsetBytes, bytes } : { offsetBytes, bytes, checkpoint };
   }
 }
