@@ -10,6 +10,7 @@ export interface Schema {
   tokens: TokenRow;
   buckets: BucketRow;
   objects: ObjectRow;
+  object_parts: ObjectPartRow;
   uploads: UploadRow;
   upload_parts: UploadPartRow;
   images: ImageRow;
@@ -65,12 +66,25 @@ export interface ObjectRow {
   /** Without quotes. Changes whenever the bytes change. */
   etag: string;
   content_type: string;
-  /** Name in the object folder, for stored bytes; null for a view. */
+  /** Name in the object store, or the object's name in object_parts when it has parts; null for a view. */
   stored_name: string | null;
+  /** Stored parts that are its bytes in order; 0 when they are one piece, and for a view. */
+  part_count: number;
   /** For a view: the manifest that it shows, which it keeps alive, and how (JSON of ViewSpec). */
   manifest_id: string | null;
   view_json: string | null;
   created_at_ms: number;
+}
+
+/** A piece of an object that was uploaded in parts: completing an upload moves rows, never bytes. */
+export interface ObjectPartRow {
+  /** The object's stored_name. */
+  object_name: string;
+  /** From 1, without gaps. */
+  part_number: number;
+  length_bytes: number;
+  /** Name in the object store. */
+  stored_name: string;
 }
 
 export interface UploadRow {
@@ -85,8 +99,8 @@ export interface UploadPartRow {
   upload_id: string;
   part_number: number;
   length_bytes: number;
-  /** MD5 of the part, hex. */
-  md5: string;
+  /** Without quotes. Another one each time that the part is sent. */
+  etag: string;
   stored_name: string;
 }
 

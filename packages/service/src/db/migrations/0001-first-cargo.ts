@@ -32,14 +32,17 @@ export function firstCargo(engine: SqlEngine): Migration {
     `CREATE TABLE objects (
       bucket_id ${text} NOT NULL REFERENCES buckets (id), object_key ${text} NOT NULL,
       length_bytes ${integer} NOT NULL, etag ${text} NOT NULL, content_type ${text} NOT NULL, stored_name ${text} UNIQUE,
-      manifest_id ${text} REFERENCES manifests (id), view_json ${text}, created_at_ms ${integer} NOT NULL,
+      part_count ${integer} NOT NULL, manifest_id ${text} REFERENCES manifests (id), view_json ${text}, created_at_ms ${integer} NOT NULL,
       PRIMARY KEY (bucket_id, object_key))`,
+    `CREATE TABLE object_parts (
+      object_name ${text} NOT NULL, part_number ${integer} NOT NULL, length_bytes ${integer} NOT NULL,
+      stored_name ${text} NOT NULL UNIQUE, PRIMARY KEY (object_name, part_number))`,
     `CREATE TABLE uploads (
       id ${text} PRIMARY KEY, bucket_id ${text} NOT NULL REFERENCES buckets (id), object_key ${text} NOT NULL,
       content_type ${text} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE upload_parts (
       upload_id ${text} NOT NULL REFERENCES uploads (id) ON DELETE CASCADE, part_number ${integer} NOT NULL,
-      length_bytes ${integer} NOT NULL, md5 ${text} NOT NULL, stored_name ${text} NOT NULL UNIQUE,
+      length_bytes ${integer} NOT NULL, etag ${text} NOT NULL, stored_name ${text} NOT NULL UNIQUE,
       PRIMARY KEY (upload_id, part_number))`,
     `CREATE TABLE images (
       id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id), name ${text} NOT NULL,

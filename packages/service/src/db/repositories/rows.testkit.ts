@@ -40,6 +40,7 @@ export function objectRow(bucketId: string, objectKey: string, changes: Partial<
     etag: `etag-${stored}`,
     content_type: 'application/octet-stream',
     stored_name: `stored-${stored}`,
+    part_count: 0,
     manifest_id: null,
     view_json: null,
     created_at_ms: 1,
@@ -63,7 +64,7 @@ export function partRow(uploadId: string, partNumber: number): UploadPartRow {
     upload_id: uploadId,
     part_number: partNumber,
     length_bytes: 5,
-    md5: 'd41d8cd98f00b204e9800998ecf8427e',
+    etag: `etag-${stored}`,
     stored_name: `part-${stored}`,
   };
 }
