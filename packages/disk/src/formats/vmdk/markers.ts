@@ -1,5 +1,5 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
-import { SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
+import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { parseSparseHeader, type SparseHeader } from './header.ts';
@@ -19,11 +19,13 @@ export function encodeMetadataMarker(type: MarkerType, sectorCount: number): Uin
   return bytes;
 }
 
-export function encodeGrainMarker(lbaSectors: number, dataBytes: number): Uint8Array {
-  const bytes = new Uint8Array(GRAIN_MARKER_BYTES);
+/** A grain's record: marker and data, padded to a sector. */
+export function encodeGrainRecord(lbaSectors: number, data: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(roundUp(GRAIN_MARKER_BYTES + data.length, SECTOR_BYTES));
   const view = viewOf(bytes);
   view.setBigUint64(0, BigInt(lbaSectors), true);
-  view.setUint32(8, dataBytes, true);
+  view.setUint32(8, data.length, true);
+  bytes.set(data, GRAIN_MARKER_BYTES);
   return bytes;
 }
 
@@ -76,12 +78,11 @@ export async function readFooter(
   if (start < SECTOR_BYTES) refuse('the VMDK file is too short for its footer', 56);
   const bytes = await readStructure(source, start, 3 * SECTOR_BYTES, structure, signal);
   const view = viewOf(bytes);
-  const markedSectors = toSafeInteger(view.getBigUint64(0, true), { structure, offsetBytes: start });
-  if (
-    markedSectors !== 1 ||
-    view.getUint32(8, true) !== 0 ||
-    view.getUint32(12, true) !== MARKER_TYPE.footer
-  ) {
+  const marked =
+    view.getBigUint64(0, true) === 1n &&
+    view.getUint32(8, true) === 0 &&
+    view.getUint32(12, true) === MARKER_TYPE.footer;
+  if (!marked) {
     refuse('the VMDK file does not end with a footer, which has its grain directory', start);
   }
   if (!isZero(bytes.subarray(2 * SECTOR_BYTES))) {
