@@ -10,6 +10,7 @@ const peers = {
   e2fsprogs: 'mke2fs makes file systems for test disks',
   fdisk: 'sfdisk partitions them',
   'util-linux': 'prlimit makes a disk look full',
+  'python3-yaml': 'a second reader of YAML',
 };
 
 /** Installs the missing packages as root; otherwise prints the command to run and stops. */

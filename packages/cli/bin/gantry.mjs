@@ -1,1 +1,50 @@
 #!/usr/bin/env -S node --conditions=source
+// Starts the command. Plain JavaScript that the Node of a distribution (20) runs too: when the running Node
+// is too old, or was started without the condition that makes packages resolve to their sources, the command
+// is started again the right way. Signals and the exit code pass through.
+import { spawn } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import * as module from 'node:module';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const OLDEST_MAJOR = 26;
+const CONDITION = '--conditions=source';
+const script = realpathSync(fileURLToPath(import.meta.url));
+const modules = join(dirname(script), '..', '..', '..', 'node_modules');
+
+const isNewEnough = Number(process.versions.node.split('.')[0]) >= OLDEST_MAJOR;
+if (isNewEnough && process.execArgv.includes(CONDITION)) {
+  if (existsSync(modules)) module.enableCompileCache(join(modules, '.cache', 'gantry', 'compiled'));
+  const { main } = await import('../src/main.ts');
+  process.exitCode = await main(process.argv.slice(2));
+} else {
+  startAgain(isNewEnough ? process.execPath : ownNode());
+}
+
+/** The Node that `npm ci` installs with the project. */
+function ownNode() {
+  const node = join(modules, '.bin', 'node');
+  if (existsSync(node) && realpathSync(node) !== realpathSync(process.execPath)) return node;
+  console.error(
+    `error[USAGE]: gantry needs Node ${OLDEST_MAJOR} or later and was started by ${process.version}\n` +
+      `  do: run "npm ci" in ${dirname(modules)}, which installs it, or put a newer node first in PATH`,
+  );
+  process.exit(2);
+}
+
+function startAgain(node) {
+  const args = [...process.execArgv, CONDITION, script, ...process.argv.slice(2)];
+  // Replacing this process leaves nobody in between. Not on Windows, and only a trial before Node 26.
+  if (isNewEnough && process.platform !== 'win32') process.execve(node, [node, ...args], process.env);
+  const child = spawn(node, args, { stdio: 'inherit' });
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => child.kill(name));
+  child.on('error', (error) => {
+    console.error(`error[INTERNAL]: ${node} cannot be started: ${error.message}`);
+    process.exitCode = 1;
+  });
+  child.on('exit', (code, signalName) => {
+    process.exitCode = code ?? 128 + constants.signals[signalName];
+  });
+}

@@ -1,0 +1,102 @@
+import { type Command, Option } from 'commander';
+import { action, collect } from '../action.ts';
+import { compressOption, formatOption, parseSeed } from '../arguments.ts';
+
+const fromOption = () =>
+  new Option('--from <format>', 'format of the source; found by its mark when not given');
+const referenceOption = () =>
+  new Option(
+    '--reference <name=[format:]file>',
+    'the file that a name inside the image means; no other is ever opened (repeatable)',
+  ).argParser(collect);
+
+const FILE = 'disk image: a path, or an http(s) address that answers ranges';
+
+export function addDiskCommands(program: Command): void {
+  const disk = program.command('disk').description('look at disk images and convert them; needs no service');
+  disk
+    .command('info')
+    .description('show format, sizes and details of an image')
+    .argument('<file>', FILE)
+    .addOption(fromOption())
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk info vm.qcow2\n')
+    .action(action(() => import('./info.ts')));
+  disk
+    .command('map')
+    .description('list the extents of the disk: data, zero or hole')
+    .argument('<file>', FILE)
+    .addOption(fromOption())
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk map -o json vm.qcow2\n')
+    .action(action(() => import('./map.ts')));
+  disk
+    .command('check')
+    .description('look for damage without changing anything; exit status 3 when there is some')
+    .argument('<file>', FILE)
+    .addOption(fromOption())
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk check vm.qcow2\n')
+    .action(action(() => import('./check.ts')));
+  disk
+    .command('compare')
+    .description('compare what the guest sees of two images; exit status 3 when it differs')
+    .argument('<a>', FILE)
+    .argument('<b>', 'the other one')
+    .addOption(new Option('--from <format>', 'format of A; found by its mark when not given'))
+    .addOption(new Option('--from-b <format>', 'format of B; found by its mark when not given'))
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk compare vm.vmdk vm.qcow2\n')
+    .action(action(() => import('./compare.ts')));
+  addConvert(disk);
+  addMeasure(disk);
+  disk
+    .command('digest')
+    .description('print the disk digest, the same for every format, then the virtual size in bytes')
+    .argument('<file>', FILE)
+    .addOption(fromOption())
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk digest vm.qcow2\n')
+    .action(action(() => import('./digest.ts')));
+}
+
+function addConvert(disk: Command): void {
+  disk
+    .command('convert')
+    .description('write the disk of an image as a file of another format')
+    .argument('<source>', FILE)
+    .argument('<target>', 'file to write, replaced only when complete; - for standard output')
+    .option('--to <format>', "format to write; by the target's name when not given")
+    .addOption(fromOption())
+    .addOption(formatOption())
+    .addOption(compressOption())
+    .addOption(
+      new Option('--seed <hex>', '32 bytes that identifiers in the file derive from; random').argParser(
+        parseSeed,
+      ),
+    )
+    .option('--dry-run', 'print what would be written, with its exact size')
+    .addOption(referenceOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  gantry disk convert vm.vmdk vm.qcow2\n' +
+        '  gantry disk convert vm.qcow2 vm.vmdk -O subformat=streamOptimized\n' +
+        '  gantry disk convert vm.qcow2 - --to raw | ssh host "dd of=/dev/vg/vm"\n',
+    )
+    .action(action(() => import('./convert.ts')));
+}
+
+function addMeasure(disk: Command): void {
+  disk
+    .command('measure')
+    .description('print how long the file of a conversion would be')
+    .argument('<source>', FILE)
+    .requiredOption('--to <format>', 'format that would be written')
+    .addOption(fromOption())
+    .addOption(formatOption())
+    .addOption(compressOption())
+    .addOption(referenceOption())
+    .addHelpText('after', '\nExample:\n  gantry disk measure vm.vmdk --to qcow2\n')
+    .action(action(() => import('./measure.ts')));
+}

@@ -1,0 +1,29 @@
+import type { Context } from '../../context.ts';
+import { recordLines } from '../../output/output.ts';
+import { printable } from '../../output/printable.ts';
+import { exactSizeText } from '../../output/quantities.ts';
+import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+
+export async function run(
+  context: Context,
+  [file]: readonly [string],
+  options: ImageFilesOptions & { readonly from?: string },
+): Promise<undefined> {
+  const files = new ImageFiles(options, context.signal);
+  try {
+    const { source, disk } = await files.open(file, options.from);
+    const { format, virtualSizeBytes, details, warnings } = disk;
+    const fileSizeBytes = source.lengthBytes;
+    const record = { file, format, virtualSizeBytes, fileSizeBytes, details, warnings };
+    await context.output.record(record, [
+      `file: ${printable(file)}`,
+      `format: ${format}`,
+      `virtual size: ${exactSizeText(virtualSizeBytes)}`,
+      `file size: ${exactSizeText(fileSizeBytes)}`,
+      ...recordLines(details),
+      ...warnings.map((warning) => `warning: ${printable(warning)}`),
+    ]);
+  } finally {
+    await files.close();
+  }
+}
