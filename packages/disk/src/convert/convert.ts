@@ -76,10 +76,12 @@ export async function convert(disk: Disk, sink: ByteSink, options: ConvertOption
       plan.kind === 'layout'
         ? await writeLayout(plan, disk, sink, options)
         : await writeStream(plan, sink, options);
+    options.signal?.throwIfAborted();
     await sink.finish(lengthBytes);
     return lengthBytes;
   } catch (error) {
-    await sink.abort();
+    // The first failure is what the caller must hear of.
+    await sink.abort().catch(() => {});
     throw error;
   }
 }

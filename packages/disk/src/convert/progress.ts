@@ -2,7 +2,7 @@
 export interface Progress {
   /** `scan`, `copy`, `compress`, `digest`, `compare`, `check`. */
   readonly phase: string;
-  /** Guest bytes done and to do in this phase; zeros and holes count when they are passed. */
+  /** Bytes done and to do in this phase, of the disk or, for `copy`, of the file; rises to the total. */
   readonly doneBytes: number;
   readonly totalBytes: number;
 }

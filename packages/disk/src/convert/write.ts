@@ -6,7 +6,7 @@ import type { ImageStream } from '../view/image-stream.ts';
 import { type Layout, type Piece, pieceLength } from '../view/layout.ts';
 import { joinedPieces } from '../view/regions.ts';
 import { readZeroExtended } from '../view/view.ts';
-import { forEachBounded } from './bounded.ts';
+import { mapOrdered } from './bounded.ts';
 import { BufferPool } from './buffer-pool.ts';
 import type { ProgressListener } from './progress.ts';
 
@@ -37,7 +37,7 @@ export async function writeLayout(
   const { signal, onProgress } = options;
   const pool = new BufferPool(CHUNK_BYTES);
   const totalBytes = layout.lengthBytes;
-  await forEachBounded(chunksOf(layout), CHUNKS_AT_ONCE, async ({ offsetBytes, piece, lengthBytes }) => {
+  const writeChunk = async ({ offsetBytes, piece, lengthBytes }: Chunk): Promise<number> => {
     signal?.throwIfAborted();
     if (piece.kind === 'bytes') {
       if (!isZero(piece.bytes)) await sink.write(offsetBytes, piece.bytes, signal);
@@ -49,8 +49,11 @@ export async function writeLayout(
       await sink.write(offsetBytes, bytes, signal);
       pool.give(buffer);
     }
-    onProgress?.({ phase: 'copy', doneBytes: offsetBytes + lengthBytes, totalBytes });
-  });
+    return offsetBytes + lengthBytes;
+  };
+  for await (const doneBytes of mapOrdered(chunksOf(layout), CHUNKS_AT_ONCE, writeChunk)) {
+    onProgress?.({ phase: 'copy', doneBytes, totalBytes });
+  }
   onProgress?.({ phase: 'copy', doneBytes: totalBytes, totalBytes });
   return totalBytes;
 }

@@ -37,7 +37,7 @@ export async function compareDisks(
 ): Promise<CompareResult> {
   const totalBytes = Math.max(left.virtualSizeBytes, right.virtualSizeBytes);
   const pool = new BufferPool(SPAN_BYTES);
-  const compareSpan = async (span: Span): Promise<number> => {
+  const compareSpan = async (span: Span): Promise<{ span: Span; differenceBytes: number }> => {
     const a = pool.take();
     const b = pool.take();
     const leftBytes = a.subarray(0, span.lengthBytes);
@@ -52,13 +52,13 @@ export async function compareDisks(
         : firstNonZero(span.leftHasData ? leftBytes : rightBytes);
     pool.give(a);
     pool.give(b);
-    options.onProgress?.({ phase: 'compare', doneBytes: span.offsetBytes + span.lengthBytes, totalBytes });
-    return difference === -1 ? -1 : span.offsetBytes + difference;
+    return { span, differenceBytes: difference === -1 ? -1 : span.offsetBytes + difference };
   };
   const sizesDiffer = left.virtualSizeBytes !== right.virtualSizeBytes;
   const spans = spansWithData(left, right, totalBytes, options.signal);
-  for await (const offset of mapOrdered(spans, SPANS_AT_ONCE, compareSpan)) {
-    if (offset !== -1) return { equal: false, firstDifferenceBytes: offset, sizesDiffer };
+  for await (const { span, differenceBytes } of mapOrdered(spans, SPANS_AT_ONCE, compareSpan)) {
+    if (differenceBytes !== -1) return { equal: false, firstDifferenceBytes: differenceBytes, sizesDiffer };
+    options.onProgress?.({ phase: 'compare', doneBytes: span.offsetBytes + span.lengthBytes, totalBytes });
   }
   options.onProgress?.({ phase: 'compare', doneBytes: totalBytes, totalBytes });
   return { equal: true, firstDifferenceBytes: null, sizesDiffer };

@@ -13,7 +13,6 @@ export interface DataRunOptions {
   /** Called as the walk passes extents, with this phase. */
   readonly onProgress?: ProgressListener | undefined;
   readonly phase: string;
-  readonly fromBytes?: number;
 }
 
 /**
@@ -27,11 +26,14 @@ export async function* dataRuns(
   options: DataRunOptions,
 ): AsyncGenerator<DataRun, void, undefined> {
   const totalBytes = disk.virtualSizeBytes;
-  const passed = (doneBytes: number) =>
-    options.onProgress?.({ phase: options.phase, doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+  let furthest = 0;
+  const passed = (doneBytes: number) => {
+    furthest = Math.max(furthest, Math.min(doneBytes, totalBytes));
+    options.onProgress?.({ phase: options.phase, doneBytes: furthest, totalBytes });
+  };
   let start = 0;
   let end = 0;
-  for await (const extent of disk.extents(options.fromBytes ?? 0, totalBytes, options.signal)) {
+  for await (const extent of disk.extents(0, totalBytes, options.signal)) {
     if (extent.kind === 'data') {
       const from = Math.max(end, roundDown(extent.offsetBytes, unitBytes));
       const to = roundUp(extent.offsetBytes + extent.lengthBytes, unitBytes);

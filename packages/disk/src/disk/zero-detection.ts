@@ -1,18 +1,18 @@
 import { isZero } from '../bytes/fields.ts';
-import { MIB } from '../bytes/numbers.ts';
+import { MIB, roundDown } from '../bytes/numbers.ts';
 import { mapOrdered } from '../convert/bounded.ts';
 import { BufferPool } from '../convert/buffer-pool.ts';
 import type { ProgressListener } from '../convert/progress.ts';
-import type { Disk, Extent, ExtentKind } from './disk.ts';
+import type { Disk, Extent } from './disk.ts';
 
 const UNIT_BYTES = 64 * 1024;
 const RUN_BYTES = MIB;
 const RUNS_AT_ONCE = 6;
 
 /**
- * The same disk with the zeros inside its uncompressed data extents found, 64 KiB at a time (counted from
- * the extent's start). Costs one read of that data each time the extents are walked; compressed data is
- * taken at its word.
+ * The same disk with the zeros inside its uncompressed data extents found, in units of 64 KiB of the disk: a
+ * unit, or the part of it that an extent covers, stays data only when a byte of it is not zero. Costs one read
+ * of that data each time the extents are walked; compressed data is taken at its word.
  */
 export function withZerosFound(
   disk: Disk,
@@ -21,22 +21,17 @@ export function withZerosFound(
   const totalBytes = disk.virtualSizeBytes;
   return {
     format: disk.format,
-    virtualSizeBytes: disk.virtualSizeBytes,
+    virtualSizeBytes: totalBytes,
     details: disk.details,
     warnings: disk.warnings,
     async *extents(from, to, signal) {
-      for await (const extent of disk.extents(from, to, signal)) {
-        if (extent.kind !== 'data' || extent.compressed) yield extent;
-        else {
-          for await (const part of splitByContent(disk, extent, signal)) {
-            options.onProgress?.({
-              phase: 'scan',
-              doneBytes: part.offsetBytes + part.lengthBytes,
-              totalBytes,
-            });
-            yield part;
-          }
-        }
+      const pool = new BufferPool(RUN_BYTES);
+      const scan = (extent: Extent) => splitByContent(disk, extent, pool, signal);
+      for await (const parts of mapOrdered(runsOf(disk.extents(from, to, signal)), RUNS_AT_ONCE, scan)) {
+        yield* parts;
+        const last = parts.at(-1);
+        if (last === undefined) continue;
+        options.onProgress?.({ phase: 'scan', doneBytes: last.offsetBytes + last.lengthBytes, totalBytes });
       }
     },
     read: (offset, into, signal) => disk.read(offset, into, signal),
@@ -44,42 +39,47 @@ export function withZerosFound(
   };
 }
 
-async function* splitByContent(
-  disk: Disk,
-  extent: Extent,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Extent, void, undefined> {
-  const pool = new BufferPool(RUN_BYTES);
-  const scan = async (offsetBytes: number) => {
-    const buffer = pool.take();
-    const bytes = buffer.subarray(
-      0,
-      Math.min(RUN_BYTES, extent.offsetBytes + extent.lengthBytes - offsetBytes),
-    );
-    await disk.read(offsetBytes, bytes, signal);
-    const kinds: ExtentKind[] = [];
-    for (let at = 0; at < bytes.length; at += UNIT_BYTES) {
-      kinds.push(isZero(bytes.subarray(at, at + UNIT_BYTES)) ? 'zero' : 'data');
-    }
-    pool.give(buffer);
-    return { offsetBytes, lengthBytes: bytes.length, kinds };
-  };
-  for await (const { offsetBytes, lengthBytes, kinds } of mapOrdered(runStarts(extent), RUNS_AT_ONCE, scan)) {
-    for (let i = 0; i < kinds.length; ) {
-      const kind = kinds[i] ?? 'data';
-      let end = i + 1;
-      while (end < kinds.length && kinds[end] === kind) end++;
-      yield {
-        offsetBytes: offsetBytes + i * UNIT_BYTES,
-        lengthBytes: Math.min(lengthBytes, end * UNIT_BYTES) - i * UNIT_BYTES,
-        kind,
-      };
-      i = end;
-    }
+function isToScan(extent: Extent): boolean {
+  return extent.kind === 'data' && !extent.compressed;
+}
+
+/** The extents, those to scan cut at every MiB of the disk. */
+async function* runsOf(extents: AsyncIterable<Extent>): AsyncGenerator<Extent, void, undefined> {
+  for await (const extent of extents) {
+    if (!isToScan(extent)) yield extent;
+    else yield* cutAtMultiples(extent, RUN_BYTES);
   }
 }
 
-function* runStarts(extent: Extent): Iterable<number> {
+async function splitByContent(
+  disk: Disk,
+  extent: Extent,
+  pool: BufferPool,
+  signal: AbortSignal | undefined,
+): Promise<readonly Extent[]> {
+  if (!isToScan(extent)) return [extent];
+  const buffer = pool.take();
+  const bytes = buffer.subarray(0, extent.lengthBytes);
+  await disk.read(extent.offsetBytes, bytes, signal);
+  const parts: Extent[] = [];
+  for (const { offsetBytes, lengthBytes } of cutAtMultiples(extent, UNIT_BYTES)) {
+    const at = offsetBytes - extent.offsetBytes;
+    const kind = isZero(bytes.subarray(at, at + lengthBytes)) ? 'zero' : 'data';
+    const last = parts.at(-1);
+    if (last?.kind === kind)
+      parts[parts.length - 1] = { ...last, lengthBytes: last.lengthBytes + lengthBytes };
+    else parts.push({ offsetBytes, lengthBytes, kind });
+  }
+  pool.give(buffer);
+  return parts;
+}
+
+/** The parts of an extent between neighbouring multiples of `unitBytes`, counted from the disk's start. */
+function* cutAtMultiples(extent: Extent, unitBytes: number): Iterable<Extent> {
   const end = extent.offsetBytes + extent.lengthBytes;
-  for (let at = extent.offsetBytes; at < end; at += RUN_BYTES) yield at;
+  for (let at = extent.offsetBytes; at < end; ) {
+    const next = Math.min(end, roundDown(at, unitBytes) + unitBytes);
+    yield { ...extent, offsetBytes: at, lengthBytes: next - at };
+    at = next;
+  }
 }

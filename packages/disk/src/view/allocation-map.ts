@@ -114,6 +114,19 @@ export class AllocationMap {
     }
   }
 
+  /** The runs of used blocks from `from` on, in order, cut into [first, end) of at most `maximumBlocks`. */
+  *runs(maximumBlocks: number, from = 0): Iterable<{ readonly first: number; readonly end: number }> {
+    for (let index = from; index < this.blockCount; ) {
+      const runEnd = this.runEnd(index);
+      if (this.has(index)) {
+        for (let first = index; first < runEnd; first += maximumBlocks) {
+          yield { first, end: Math.min(first + maximumBlocks, runEnd) };
+        }
+      }
+      index = runEnd;
+    }
+  }
+
   /** The end of the run of equally used (or unused) blocks that `index` stands in. */
   runEnd(index: number): number {
     const used = this.has(index);

@@ -1,8 +1,11 @@
+import { forEachBounded } from '../convert/bounded.ts';
 import type { Disk } from '../disk/disk.ts';
 import { invariant } from '../errors.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import { type Layout, pieceLength } from './layout.ts';
 import { joinedPieces } from './regions.ts';
+
+const READS_AT_ONCE = 16;
 
 /** Guest bytes, zero beyond the virtual size: what a `disk` piece means. */
 export async function readZeroExtended(
@@ -29,18 +32,19 @@ export function viewOfLayout(layout: Layout, disk: Disk, name: string = layout.f
       signal?.throwIfAborted();
       invariant(offsetBytes + into.length <= layout.lengthBytes, 'read beyond a view');
       let at = 0;
-      const reads: Promise<void>[] = [];
+      const reads: (() => Promise<void>)[] = [];
       for (const piece of joinedPieces(layout.pieces(offsetBytes, offsetBytes + into.length))) {
         const length = pieceLength(piece);
         const part = into.subarray(at, at + length);
         at += length;
         if (piece.kind === 'bytes') part.set(piece.bytes);
         else if (piece.kind === 'zero') part.fill(0);
-        else if (piece.kind === 'disk') reads.push(readZeroExtended(disk, piece.offsetBytes, part, signal));
-        else reads.push(piece.source.read(piece.offsetBytes, part, signal));
+        else if (piece.kind === 'disk')
+          reads.push(() => readZeroExtended(disk, piece.offsetBytes, part, signal));
+        else reads.push(() => piece.source.read(piece.offsetBytes, part, signal));
       }
       invariant(at === into.length, 'the pieces of a layout cover the range');
-      await Promise.all(reads);
+      await forEachBounded(reads, READS_AT_ONCE, (read) => read());
     },
     async close() {},
   };

@@ -1,3 +1,6 @@
+import { roundUp } from '../../bytes/numbers.ts';
+import { COPIED_BIT } from './layout.ts';
+
 /** The COMPRESSED flag, bit 62 of an L2 entry. */
 const COMPRESSED_BIT = 1n << 62n;
 
@@ -5,7 +8,7 @@ const COMPRESSED_BIT = 1n << 62n;
  * An L2 entry for compressed data at a host offset (specification, "Compressed Clusters Descriptor"): the
  * number of sectors beyond the first that it touches stands above the offset.
  */
-export function compressedEntry(offsetBytes: number, lengthBytes: number, clusterBits: number): bigint {
+function compressedEntry(offsetBytes: number, lengthBytes: number, clusterBits: number): bigint {
   const firstSector = Math.floor(offsetBytes / 512);
   const lastSector = Math.floor((offsetBytes + lengthBytes - 1) / 512);
   const offsetBits = BigInt(62 - (clusterBits - 8));
@@ -23,4 +26,18 @@ export function touchedClusters(
     first: Math.floor(offsetBytes / clusterBytes),
     last: Math.floor((lastSector * 512) / clusterBytes),
   };
+}
+
+/**
+ * Where a cluster goes when the file's data ends at `endBytes`: a compressed one follows to the byte, one that
+ * is stored as it is (its length is the cluster's) starts at a host cluster.
+ */
+export function placeAfter(endBytes: number, lengthBytes: number, clusterBytes: number): number {
+  return lengthBytes === clusterBytes ? roundUp(endBytes, clusterBytes) : endBytes;
+}
+
+/** The L2 entry of a cluster stored in this many bytes: compressed unless they are a whole cluster. */
+export function storedEntry(offsetBytes: number, lengthBytes: number, clusterBytes: number): bigint {
+  if (lengthBytes === clusterBytes) return BigInt(offsetBytes) | COPIED_BIT;
+  return compressedEntry(offsetBytes, lengthBytes, Math.log2(clusterBytes));
 }

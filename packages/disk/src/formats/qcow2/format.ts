@@ -9,7 +9,7 @@ import { chosenValue } from '../options.ts';
 import { checkQcow2 } from './check.ts';
 import { QCOW2_MAGIC } from './header.ts';
 import { qcow2Layout } from './layout.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, L1_TABLE_BYTES_MAX, VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
 import { openQcow2 } from './reader.ts';
 import { qcow2Stream } from './stream.ts';
 
@@ -45,8 +45,10 @@ async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layout | Im
   if (disk.virtualSizeBytes > VIRTUAL_SIZE_BYTES_MAX) {
     throw new ImageError('IMAGE_LIMIT', `a disk of ${disk.virtualSizeBytes} bytes is above 64 TiB`, {
       structure: 'qcow2 size',
+      hint: 'choose another format, such as raw',
     });
   }
+  requireL1Fits(disk.virtualSizeBytes, clusterBytes);
   const { compression, signal } = request;
   if (compression === undefined) return qcow2Layout(disk, { version, clusterBytes, signal });
   if (compression === 'zstd' && version === 2) {
@@ -56,6 +58,18 @@ async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layout | Im
     });
   }
   return qcow2Stream(disk, { version, clusterBytes, compression, signal });
+}
+
+/** Refused before any table is planned: small clusters make them grow out of all bounds. */
+function requireL1Fits(virtualSizeBytes: number, clusterBytes: number): void {
+  const tableBytes = clusterBytes * (clusterBytes / 8);
+  const mostBytes = (L1_TABLE_BYTES_MAX / 8) * tableBytes;
+  if (virtualSizeBytes <= mostBytes) return;
+  throw new ImageError(
+    'IMAGE_OPTION',
+    `clusters of ${clusterBytes} bytes hold ${mostBytes} bytes at most, and the disk has ${virtualSizeBytes}`,
+    { structure: 'option cluster_size', hint: 'use larger clusters: 65536 are right for most disks' },
+  );
 }
 
 function clusterSize(request: WriteRequest): number {

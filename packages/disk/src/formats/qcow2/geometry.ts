@@ -1,4 +1,6 @@
 import { ceilDivide } from '../../bytes/numbers.ts';
+import { ImageError } from '../../errors.ts';
+import { REFCOUNT_TABLE_BYTES_MAX } from './limits.ts';
 
 /** Refcounts are 16 bits wide in what we write (refcount_order 4). */
 export const REFCOUNT_BYTES = 2;
@@ -23,7 +25,8 @@ export interface Qcow2Geometry {
 
 /**
  * Finds the fixed point of "the refcount blocks also count themselves".
- * `dataClusters` is the number of host clusters that data takes, or an upper bound of it.
+ * `dataClusters` is the number of host clusters that data takes, or an upper bound of it. Throws IMAGE_OPTION
+ * when clusters this small would need a refcount table that no program reads.
  */
 export function qcow2Geometry(
   virtualSizeBytes: number,
@@ -43,6 +46,12 @@ export function qcow2Geometry(
     if (blocks === refcountBlockCount && tables === refcountTableClusters) break;
     refcountBlockCount = blocks;
     refcountTableClusters = tables;
+  }
+  if (refcountTableClusters * clusterBytes > REFCOUNT_TABLE_BYTES_MAX) {
+    throw new ImageError('IMAGE_OPTION', `clusters of ${clusterBytes} bytes are too small for so much data`, {
+      structure: 'option cluster_size',
+      hint: 'use larger clusters: 65536 are right for most disks',
+    });
   }
   const l1OffsetBytes = (1 + refcountTableClusters + refcountBlockCount) * clusterBytes;
   const l2OffsetBytes = l1OffsetBytes + l1Clusters * clusterBytes;

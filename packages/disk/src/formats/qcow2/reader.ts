@@ -1,4 +1,4 @@
-import { mapOrdered } from '../../convert/bounded.ts';
+import { forEachBounded } from '../../convert/bounded.ts';
 import type { Disk, Extent } from '../../disk/disk.ts';
 import { ImageError, invariant } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
@@ -18,6 +18,7 @@ const COMPRESSED_GAP_BYTES = 4096;
 /** Most bytes of one such read. */
 const COMPRESSED_GROUP_BYTES = 2 * 1024 * 1024;
 const DECOMPRESSIONS_AT_ONCE = 16;
+const READS_AT_ONCE = 16;
 
 /** Opens a qcow2 image (version 2 or 3) and its backing chain, through the gate. */
 export async function openQcow2(source: ByteSource, options: OpenOptions): Promise<Disk> {
@@ -122,20 +123,21 @@ class Qcow2Disk implements Disk {
 
   async read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     const end = offsetBytes + into.length;
-    const reads: Promise<void>[] = [];
+    // All runs are known before the first read begins: no read is left alone when an entry is refused.
+    const reads: (() => Promise<void>)[] = [];
     const compressed: CompressedRun[] = [];
     for await (const run of this.#runs(offsetBytes, end, signal)) {
       const from = Math.max(run.offsetBytes, offsetBytes);
       const to = Math.min(run.offsetBytes + run.lengthBytes, end);
       const part = into.subarray(from - offsetBytes, to - offsetBytes);
-      if (run.kind === 'zero') part.fill(0);
-      else if (run.kind === 'compressed') compressed.push(run);
-      else if (run.kind === 'data') reads.push(this.#readData(run, from, part, signal));
-      else if (this.#backing === undefined) part.fill(0);
-      else reads.push(readZeroExtended(this.#backing.disk, from, part, signal));
+      const backing = this.#backing?.disk;
+      if (run.kind === 'compressed') compressed.push(run);
+      else if (run.kind === 'data') reads.push(() => this.#readData(run, from, part, signal));
+      else if (run.kind === 'zero' || backing === undefined) part.fill(0);
+      else reads.push(() => readZeroExtended(backing, from, part, signal));
     }
-    reads.push(this.#readCompressed(compressed, offsetBytes, into, signal));
-    await Promise.all(reads);
+    await forEachBounded(reads, READS_AT_ONCE, (read) => read());
+    await this.#readCompressed(compressed, offsetBytes, into, signal);
   }
 
   /** A file may end inside its last cluster, on a sector: the rest of that cluster reads as zeros. */
@@ -175,11 +177,7 @@ class Qcow2Disk implements Disk {
       const to = Math.min(run.offsetBytes + run.lengthBytes, offsetBytes + into.length);
       into.set(plain.subarray(from - run.offsetBytes, to - run.offsetBytes), from - offsetBytes);
     };
-    for await (const _ of mapOrdered(
-      this.#storedClusters(runs, signal),
-      DECOMPRESSIONS_AT_ONCE,
-      decompressOne,
-    ));
+    await forEachBounded(this.#storedClusters(runs, signal), DECOMPRESSIONS_AT_ONCE, decompressOne);
   }
 
   /** Fetches neighbours together: compressed clusters are small and mostly stand in guest order. */

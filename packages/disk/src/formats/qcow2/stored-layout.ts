@@ -11,9 +11,9 @@ import {
   regionsLayout,
   tableRegion,
 } from '../../view/regions.ts';
-import { compressedEntry, touchedClusters } from './compressed-entry.ts';
+import { placeAfter, storedEntry, touchedClusters } from './compressed-entry.ts';
 import { type Qcow2Geometry, qcow2Geometry, REFCOUNT_BYTES } from './geometry.ts';
-import { COPIED_BIT, l1Region, refcountTableRegion, usedTables } from './layout.ts';
+import { l1Region, refcountTableRegion, usedTables } from './layout.ts';
 import { headerCluster } from './write-header.ts';
 
 /** Clusters that are compressed already, each a zstd frame of its own or stored as it is. */
@@ -76,15 +76,10 @@ class Placement {
     for (const cluster of map.used()) {
       if (rank % GROUP_CLUSTERS === 0) this.#groupStarts[rank / GROUP_CLUSTERS] = end;
       const lengthBytes = stored.storedLength(cluster);
-      end = this.#startOf(end, lengthBytes) + lengthBytes;
+      end = placeAfter(end, lengthBytes, map.blockBytes) + lengthBytes;
       rank++;
     }
     this.lengthBytes = roundUp(end, map.blockBytes);
-  }
-
-  #startOf(end: number, lengthBytes: number): number {
-    const { blockBytes } = this.#stored.map;
-    return lengthBytes === blockBytes ? roundUp(end, blockBytes) : end;
   }
 
   /** The used clusters from this rank on, in order. */
@@ -96,7 +91,7 @@ class Placement {
     let at = group * GROUP_CLUSTERS;
     for (const cluster of map.used(map.select(at))) {
       const lengthBytes = this.#stored.storedLength(cluster);
-      const offsetBytes = this.#startOf(end, lengthBytes);
+      const offsetBytes = placeAfter(end, lengthBytes, map.blockBytes);
       end = offsetBytes + lengthBytes;
       if (at++ >= rank) yield { cluster, offsetBytes, lengthBytes };
     }
@@ -169,7 +164,6 @@ function l2Region(
   placement: Placement,
 ): Region {
   const { clusterBytes, l2EntryCount, dataOffsetBytes } = geometry;
-  const clusterBits = Math.log2(clusterBytes);
   return recordsRegion(tables.usedCount, clusterBytes, (tableRank) => {
     const first = tables.select(tableRank) * l2EntryCount;
     const bytes = new Uint8Array(clusterBytes);
@@ -177,10 +171,7 @@ function l2Region(
     for (const placed of placement.fromRank(stored.map.rank(first))) {
       if (placed.cluster >= first + l2EntryCount) break;
       const offsetBytes = dataOffsetBytes + placed.offsetBytes;
-      const entry =
-        placed.lengthBytes === clusterBytes
-          ? BigInt(offsetBytes) | COPIED_BIT
-          : compressedEntry(offsetBytes, placed.lengthBytes, clusterBits);
+      const entry = storedEntry(offsetBytes, placed.lengthBytes, clusterBytes);
       view.setBigUint64((placed.cluster - first) * 8, entry);
     }
     return [{ kind: 'bytes', bytes }];

@@ -1,19 +1,19 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
-import { ceilDivide, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { mapOrdered } from '../../convert/bounded.ts';
 import { BufferPool } from '../../convert/buffer-pool.ts';
-import { type DataRun, dataRuns } from '../../disk/data-runs.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { invariant } from '../../errors.ts';
 import { compress } from '../../io/node-codec.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
+import { ChunkPacker } from '../../view/chunk-packer.ts';
 import type { ImageStream, StreamChunk, StreamRunOptions } from '../../view/image-stream.ts';
 import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, recordsRegion, regionsLayout } from '../../view/regions.ts';
 import { readZeroExtended } from '../../view/view.ts';
-import { compressedEntry, touchedClusters } from './compressed-entry.ts';
+import { placeAfter, storedEntry, touchedClusters } from './compressed-entry.ts';
 import { type Qcow2Geometry, qcow2Geometry } from './geometry.ts';
-import { COPIED_BIT, l1Region, refcountBlocksRegion, refcountTableRegion, usedTables } from './layout.ts';
+import { l1Region, refcountBlocksRegion, refcountTableRegion, usedTables } from './layout.ts';
 import { headerCluster } from './write-header.ts';
 
 export interface Qcow2StreamOptions {
@@ -63,20 +63,24 @@ async function* packedChunks(
   options: Qcow2StreamOptions,
   run: StreamRunOptions,
 ): AsyncGenerator<StreamChunk, void, undefined> {
-  const placed = new PlacedClusters(map, geometry);
-  let nextBytes = run.resumeFrom === undefined ? 0 : placed.restore(run.resumeFrom);
+  const placed = new PlacedClusters(map, tables, geometry);
+  let nextCluster = run.resumeFrom === undefined ? 0 : placed.restore(run.resumeFrom);
   const packer = new ChunkPacker(placed.endBytes);
-  const checkpoint = () => placed.save(nextBytes);
-  for await (const { endBytes, clusters } of compressedRuns(disk, nextBytes, options, run)) {
+  const checkpoint = () => placed.save(nextCluster);
+  const totalBytes = disk.virtualSizeBytes;
+  for await (const { end, clusters } of compressedRuns(disk, map, nextCluster, options, run.signal)) {
     for (const { cluster, bytes } of clusters) {
-      packer.padTo(placed.place(cluster, bytes.length));
+      padTo(packer, placed.place(cluster, bytes.length));
       packer.append(bytes);
     }
-    nextBytes = endBytes;
+    nextCluster = end;
     yield* packer.takeFull(checkpoint);
+    const doneBytes = Math.min(end * options.clusterBytes, totalBytes);
+    run.onProgress?.({ phase: 'compress', doneBytes, totalBytes });
   }
+  run.onProgress?.({ phase: 'compress', doneBytes: totalBytes, totalBytes });
   // Readers fetch whole sectors and VirtualBox whole clusters: the file ends at a cluster's end.
-  packer.padTo(roundUp(placed.endBytes, options.clusterBytes));
+  padTo(packer, roundUp(placed.endBytes, options.clusterBytes));
   yield* packer.takeAll();
   const front = frontLayout(geometry, tables, placed, options);
   for (let at = 0; at < front.lengthBytes; ) {
@@ -89,36 +93,41 @@ async function* packedChunks(
   }
 }
 
-/** The clusters of one run of the disk, and where that run ends. */
+function padTo(packer: ChunkPacker, offsetBytes: number): void {
+  if (offsetBytes > packer.endBytes) packer.append(new Uint8Array(offsetBytes - packer.endBytes));
+}
+
+/** What is left of a run of clusters, and the cluster where the run ends. */
 interface PackedRun {
-  readonly endBytes: number;
+  readonly end: number;
   readonly clusters: readonly PackedCluster[];
 }
 
-/** Reads runs of the disk and compresses their clusters, all-zero ones left out; in guest order. */
+/** Reads runs of used clusters and compresses them, all-zero ones left out; in guest order. */
 function compressedRuns(
   disk: Disk,
-  fromBytes: number,
+  map: AllocationMap,
+  from: number,
   options: Qcow2StreamOptions,
-  run: StreamRunOptions,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<PackedRun, void, undefined> {
   const { clusterBytes } = options;
-  const { signal, onProgress } = run;
-  const runBytes = Math.max(RUN_BYTES, clusterBytes);
-  const pool = new BufferPool(runBytes);
-  const runs = dataRuns(disk, clusterBytes, runBytes, { signal, onProgress, fromBytes, phase: 'compress' });
-  return mapOrdered(runs, RUNS_AT_ONCE, async ({ offsetBytes, lengthBytes }: DataRun) => {
+  const clustersAtOnce = Math.max(1, RUN_BYTES / clusterBytes);
+  const pool = new BufferPool(clustersAtOnce * clusterBytes);
+  return mapOrdered(map.runs(clustersAtOnce, from), RUNS_AT_ONCE, async ({ first, end }) => {
+    signal?.throwIfAborted();
     const buffer = pool.take();
-    const bytes = buffer.subarray(0, lengthBytes);
-    await readZeroExtended(disk, offsetBytes, bytes, signal);
+    const bytes = buffer.subarray(0, (end - first) * clusterBytes);
+    await readZeroExtended(disk, first * clusterBytes, bytes, signal);
     const packed: Promise<PackedCluster>[] = [];
-    for (let at = 0; at < lengthBytes; at += clusterBytes) {
+    for (let cluster = first; cluster < end; cluster++) {
+      const at = (cluster - first) * clusterBytes;
       const plain = bytes.subarray(at, at + clusterBytes);
-      if (!isZero(plain)) packed.push(packCluster((offsetBytes + at) / clusterBytes, plain, options));
+      if (!isZero(plain)) packed.push(packCluster(cluster, plain, options));
     }
     const clusters = await Promise.all(packed);
     pool.give(buffer);
-    return { endBytes: Math.min(offsetBytes + lengthBytes, disk.virtualSizeBytes), clusters };
+    return { end, clusters };
   });
 }
 
@@ -134,22 +143,28 @@ async function packCluster(
   return { cluster, bytes: bytes.length < plain.length ? bytes : plain.slice() };
 }
 
-/** Where each used cluster went: 12 bytes a cluster. */
+/**
+ * Where each used cluster went. Clusters are placed in guest order, so their lengths and the place where each
+ * L2 table's clusters begin tell all: 6 bytes a cluster, 96 MiB for 1 TiB of data in 64 KiB clusters.
+ */
 class PlacedClusters {
   readonly #map: AllocationMap;
-  readonly #offsets: Float64Array;
+  readonly #tables: AllocationMap;
+  readonly #geometry: Qcow2Geometry;
   /** Stored length; the cluster's own for one stored as it is, 0 for one that turned out to be all zero. */
   readonly #lengths: Uint32Array;
+  /** For each used L2 table, where the file ended before its first cluster. */
+  readonly #tableStarts: Float64Array;
   readonly #refcounts: Uint16Array;
-  readonly #clusterBytes: number;
   #endBytes: number;
 
-  constructor(map: AllocationMap, geometry: Qcow2Geometry) {
+  constructor(map: AllocationMap, tables: AllocationMap, geometry: Qcow2Geometry) {
     this.#map = map;
-    this.#clusterBytes = geometry.clusterBytes;
+    this.#tables = tables;
+    this.#geometry = geometry;
     this.#endBytes = geometry.dataOffsetBytes;
-    this.#offsets = new Float64Array(map.usedCount);
     this.#lengths = new Uint32Array(map.usedCount);
+    this.#tableStarts = new Float64Array(tables.usedCount);
     const frontClusters = geometry.dataOffsetBytes / geometry.clusterBytes;
     this.#refcounts = new Uint16Array(frontClusters + map.usedCount + 1);
     this.#refcounts.fill(1, 0, frontClusters);
@@ -160,69 +175,67 @@ class PlacedClusters {
     return this.#endBytes;
   }
 
-  /** Gives a cluster its place; one that is stored as it is starts at a host cluster. */
+  /** Gives a cluster its place and says where that is. Clusters come in guest order. */
   place(cluster: number, lengthBytes: number): number {
-    return this.#placeRank(this.#map.rank(cluster), lengthBytes);
+    return this.#placeRank(this.#map.rank(cluster), cluster, lengthBytes);
   }
 
-  #placeRank(rank: number, lengthBytes: number): number {
-    const whole = lengthBytes === this.#clusterBytes;
-    const offsetBytes = whole ? roundUp(this.#endBytes, lengthBytes) : this.#endBytes;
-    this.#offsets[rank] = offsetBytes;
+  #placeRank(rank: number, cluster: number, lengthBytes: number): number {
+    const { clusterBytes, l2EntryCount } = this.#geometry;
+    const table = this.#tables.rank(Math.floor(cluster / l2EntryCount));
+    this.#tableStarts[table] ||= this.#endBytes;
+    const offsetBytes = placeAfter(this.#endBytes, lengthBytes, clusterBytes);
     this.#lengths[rank] = lengthBytes;
     this.#endBytes = offsetBytes + lengthBytes;
-    const touched = touchedClusters(offsetBytes, lengthBytes, this.#clusterBytes);
+    const touched = touchedClusters(offsetBytes, lengthBytes, clusterBytes);
     for (let i = touched.first; i <= touched.last; i++) this.#refcounts[i] = (this.#refcounts[i] ?? 0) + 1;
     return offsetBytes;
   }
 
-  /** What `restore` needs: how far the disk is done, then the length of each used cluster before that. */
-  save(nextBytes: number): Uint8Array {
-    const count = this.#rankAt(nextBytes);
+  /** What `restore` needs: the first cluster that is not done, then the length of each used one before it. */
+  save(nextCluster: number): Uint8Array {
+    const count = this.#map.rank(nextCluster);
     const bytes = new Uint8Array(8 + count * 4);
     const view = viewOf(bytes);
-    view.setFloat64(0, nextBytes);
+    view.setFloat64(0, nextCluster);
     for (let rank = 0; rank < count; rank++) view.setUint32(8 + rank * 4, this.#lengths[rank] ?? 0);
     return bytes;
   }
 
-  /** Places again what was placed when this was saved; gives where on the disk to go on. */
+  /** Places again what was placed when this was saved; gives the cluster to go on with. */
   restore(saved: Uint8Array): number {
     const view = viewOf(saved);
-    const nextBytes = view.getFloat64(0);
-    const count = this.#rankAt(nextBytes);
-    invariant(saved.length === 8 + count * 4, 'a checkpoint belongs to the same plan');
-    for (let rank = 0; rank < count; rank++) {
+    const nextCluster = view.getFloat64(0);
+    invariant(saved.length === 8 + this.#map.rank(nextCluster) * 4, 'a checkpoint belongs to the same plan');
+    let rank = 0;
+    for (const cluster of this.#map.used(0, nextCluster)) {
       const lengthBytes = view.getUint32(8 + rank * 4);
-      if (lengthBytes > 0) this.#placeRank(rank, lengthBytes);
+      if (lengthBytes > 0) this.#placeRank(rank, cluster, lengthBytes);
+      rank++;
     }
-    return nextBytes;
-  }
-
-  #rankAt(guestBytes: number): number {
-    return this.#map.rank(Math.min(this.#map.blockCount, ceilDivide(guestBytes, this.#clusterBytes)));
+    return nextCluster;
   }
 
   refcount(hostCluster: number): number {
     return this.#refcounts[hostCluster] ?? 0;
   }
 
-  /** The L2 entry of the used cluster with this rank; 0 when it turned out to be all zero. */
-  entry(rank: number, clusterBits: number): bigint {
-    const offsetBytes = this.#offsets[rank] ?? 0;
-    const lengthBytes = this.#lengths[rank] ?? 0;
-    if (lengthBytes === 0) return 0n;
-    return lengthBytes === this.#clusterBytes
-      ? BigInt(offsetBytes) | COPIED_BIT
-      : compressedEntry(offsetBytes, lengthBytes, clusterBits);
-  }
-
-  /** Entries of the L2 table that covers the clusters [first, end). */
-  fillTable(view: DataView, first: number, end: number, clusterBits: number): void {
+  /** The L2 table with this rank among the used ones. */
+  l2Table(tableRank: number): Uint8Array {
+    const { clusterBytes, l2EntryCount } = this.#geometry;
+    const bytes = new Uint8Array(clusterBytes);
+    const view = viewOf(bytes);
+    const first = this.#tables.select(tableRank) * l2EntryCount;
     let rank = this.#map.rank(first);
-    for (const cluster of this.#map.used(first, Math.min(end, this.#map.blockCount))) {
-      view.setBigUint64((cluster - first) * 8, this.entry(rank++, clusterBits));
+    let endBytes = this.#tableStarts[tableRank] ?? 0;
+    for (const cluster of this.#map.used(first, Math.min(first + l2EntryCount, this.#map.blockCount))) {
+      const lengthBytes = this.#lengths[rank++] ?? 0;
+      if (lengthBytes === 0) continue;
+      const offsetBytes = placeAfter(endBytes, lengthBytes, clusterBytes);
+      view.setBigUint64((cluster - first) * 8, storedEntry(offsetBytes, lengthBytes, clusterBytes));
+      endBytes = offsetBytes + lengthBytes;
     }
+    return bytes;
   }
 }
 
@@ -232,62 +245,13 @@ function frontLayout(
   placed: PlacedClusters,
   options: Qcow2StreamOptions,
 ): Layout {
-  const { clusterBytes, l2EntryCount } = geometry;
-  const clusterBits = Math.log2(clusterBytes);
   return regionsLayout('qcow2', [
     bytesRegion(headerCluster(geometry, options.version, options.compression === 'zstd')),
     refcountTableRegion(geometry),
     refcountBlocksRegion(geometry, (index) => placed.refcount(index)),
     l1Region(geometry, tables),
-    recordsRegion(tables.usedCount, clusterBytes, (rank) => {
-      const first = tables.select(rank) * l2EntryCount;
-      const bytes = new Uint8Array(clusterBytes);
-      placed.fillTable(viewOf(bytes), first, first + l2EntryCount, clusterBits);
-      return [{ kind: 'bytes', bytes }];
-    }),
+    recordsRegion(tables.usedCount, geometry.clusterBytes, (rank) => [
+      { kind: 'bytes', bytes: placed.l2Table(rank) },
+    ]),
   ]);
-}
-
-/** Collects bytes that follow each other into chunks of about 1 MiB. */
-class ChunkPacker {
-  #startBytes: number;
-  #parts: Uint8Array[] = [];
-  #lengthBytes = 0;
-
-  constructor(startBytes: number) {
-    this.#startBytes = startBytes;
-  }
-
-  get endBytes(): number {
-    return this.#startBytes + this.#lengthBytes;
-  }
-
-  append(bytes: Uint8Array): void {
-    this.#parts.push(bytes);
-    this.#lengthBytes += bytes.length;
-  }
-
-  /** Fills up with zeros until `endBytes` is this. */
-  padTo(offsetBytes: number): void {
-    if (offsetBytes > this.endBytes) this.append(new Uint8Array(offsetBytes - this.endBytes));
-  }
-
-  *takeFull(checkpoint: () => Uint8Array): Iterable<StreamChunk> {
-    if (this.#lengthBytes >= MIB) yield* this.takeAll(checkpoint);
-  }
-
-  *takeAll(checkpoint?: () => Uint8Array): Iterable<StreamChunk> {
-    if (this.#lengthBytes === 0) return;
-    const bytes = new Uint8Array(this.#lengthBytes);
-    let at = 0;
-    for (const part of this.#parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    const offsetBytes = this.#startBytes;
-    this.#startBytes += this.#lengthBytes;
-    this.#parts = [];
-    this.#lengthBytes = 0;
-    yield checkpoint === undefined ? { offsetBytes, bytes } : { offsetBytes, bytes, checkpoint };
-  }
 }
