@@ -7,7 +7,7 @@ const STRUCTURE = 'VMDK descriptor';
 const NO_PARENT = 0xffffffff;
 
 /** One line of the extent description: ACCESS SECTORS TYPE ["file" [OFFSET ...]]. */
-export interface DescriptorExtent {
+interface DescriptorExtent {
   readonly access: string;
   readonly sectorCount: number;
   readonly type: string;

@@ -3,6 +3,7 @@ import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import type { OpenOptions } from '../format.ts';
+import { refuseParent } from '../refuse-parent.ts';
 import { type Descriptor, isDelta, looksLikeDescriptor, parseDescriptor } from './descriptor.ts';
 import { readSparseHeader, SPARSE_MAGIC, type SparseHeader } from './header.ts';
 import { DESCRIPTOR_BYTES_MAX } from './limits.ts';
@@ -117,14 +118,19 @@ async function refuseOtherFiles(
   const whole =
     header.capacitySectors > 0 &&
     descriptor.extents.length <= 1 &&
+    descriptor.extents.every((extent) => extent.type === 'SPARSE') &&
     (createType === undefined || EMBEDDING_SUBFORMATS.some((name) => equalNames(name, createType)));
   if (!whole) await refuseSubformat(descriptor, options);
   if (isDelta(descriptor)) await refuseDelta(descriptor, options);
 }
 
+/** Asks the gate about every name, as a reader would; what it gives is closed unread. */
 async function refuseSubformat(descriptor: Descriptor, options: OpenOptions): Promise<never> {
-  for (const extent of descriptor.extents) {
-    if (extent.fileName !== undefined) await resolve('extent file', extent.fileName, options);
+  for (const { fileName } of descriptor.extents) {
+    if (fileName === undefined) continue;
+    const reference = { kind: 'extent file', name: fileName, structure: 'VMDK descriptor' } as const;
+    const resolved = await options.references.resolve(reference, options.signal);
+    await resolved.source.close();
   }
   if (isDelta(descriptor)) await refuseDelta(descriptor, options);
   const createType = descriptor.value('createType') ?? 'unknown';
@@ -135,23 +141,10 @@ async function refuseSubformat(descriptor: Descriptor, options: OpenOptions): Pr
   );
 }
 
-async function refuseDelta(descriptor: Descriptor, options: OpenOptions): Promise<never> {
-  await resolve('parent', descriptor.value('parentFileNameHint') ?? '', options);
-  throw new ImageError(
-    'IMAGE_UNSUPPORTED',
-    'the VMDK disk is a delta: reading it with its parent is not possible yet',
-    {
-      structure: 'VMDK descriptor',
-      hint: 'consolidate the snapshots first, or flatten the chain with qemu-img convert',
-    },
-  );
-}
-
-/** Asks the gate about a name; what it gives is not read. */
-async function resolve(kind: 'extent file' | 'parent', name: string, options: OpenOptions): Promise<void> {
-  const reference = { kind, name, structure: 'VMDK descriptor' } as const;
-  const resolved = await options.references.resolve(reference, options.signal);
-  await resolved.source.close();
+function refuseDelta(descriptor: Descriptor, options: OpenOptions): Promise<never> {
+  const name = descriptor.value('parentFileNameHint') ?? '';
+  const hint = 'consolidate the snapshots first, or flatten the chain with qemu-img convert';
+  return refuseParent('VMDK', { name, structure: 'VMDK descriptor' }, hint, options);
 }
 
 function equalNames(left: string, right: string): boolean {

@@ -105,6 +105,11 @@ const headers: readonly [string, string, Uint8Array][] = [
   ],
   ['a second extent', 'IMAGE_REFERENCE', withDescriptor(sparse, (text) => text.replace(/^RW.*$/m, '$&\n$&'))],
   [
+    'an extent in another file',
+    'IMAGE_REFERENCE',
+    withDescriptor(sparse, (text) => text.replace(/SPARSE "disk.vmdk"/, 'FLAT "/etc/passwd" 0')),
+  ],
+  [
     'a subformat of several files',
     'IMAGE_REFERENCE',
     withDescriptor(sparse, (text) => text.replace('monolithicSparse', 'vmfs')),
@@ -332,7 +337,7 @@ test('a delta whose parent is supplied is refused as a delta', async () => {
   );
   await assert.rejects(vmdk.open(memorySource(delta), { references: gate }), {
     code: 'IMAGE_UNSUPPORTED',
-    message: /delta/,
+    message: /differencing/,
   });
   assert.deepEqual([asked[0]?.kind, asked[0]?.name], ['parent', 'C:\\vm\\base.vmdk']);
   assert.deepEqual(closed, ['C:\\vm\\base.vmdk']);

@@ -13,7 +13,7 @@ export const DESCRIPTOR_SECTORS = 20;
 export type Subformat = 'monolithicSparse' | 'streamOptimized';
 export type AdapterType = 'lsilogic' | 'ide' | 'buslogic';
 
-export interface NewDescriptor {
+interface NewDescriptor {
   readonly subformat: Subformat;
   readonly adapterType: AdapterType;
   readonly capacitySectors: number;
@@ -32,6 +32,8 @@ export function encodeDescriptor(disk: NewDescriptor): Uint8Array {
   const { subformat, capacitySectors, seed } = disk;
   const cid = contentId(seed);
   const { cylinders, heads, sectors } = geometry(disk.adapterType, capacitySectors);
+  // VirtualBox does not take two disks of one UUID: the subformats of one image have their own.
+  const uuid = (role: string) => uuidText(uuidFromHash(derive(seed, `${subformat} uuid.${role}`)));
   const access = subformat === 'streamOptimized' ? 'RDONLY' : 'RW';
   const lines = [
     '# Disk DescriptorFile',
@@ -53,8 +55,8 @@ export function encodeDescriptor(disk: NewDescriptor): Uint8Array {
     `ddb.geometry.heads = "${heads}"`,
     `ddb.geometry.sectors = "${sectors}"`,
     `ddb.longContentID = "${hexText(derive(seed, 'longContentID').subarray(0, 12))}${cid}"`,
-    `ddb.uuid.image = "${uuidText(uuidFromHash(derive(seed, 'uuid.image')))}"`,
-    `ddb.uuid.modification = "${uuidText(uuidFromHash(derive(seed, 'uuid.modification')))}"`,
+    `ddb.uuid.image = "${uuid('image')}"`,
+    `ddb.uuid.modification = "${uuid('modification')}"`,
     `ddb.uuid.parent = "${NIL_UUID}"`,
     `ddb.uuid.parentmodification = "${NIL_UUID}"`,
     'ddb.virtualHWVersion = "4"',

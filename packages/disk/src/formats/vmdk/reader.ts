@@ -155,14 +155,18 @@ function detailsOf(extent: SparseExtent): Record<string, DetailValue> {
     parentCID: text('parentCID'),
     adapterType: text('ddb.adapterType'),
     virtualHWVersion: text('ddb.virtualHWVersion'),
-    geometry: {
-      cylinders: text('ddb.geometry.cylinders'),
-      heads: text('ddb.geometry.heads'),
-      sectors: text('ddb.geometry.sectors'),
-    },
+    geometry: geometryOf(descriptor),
     longContentID: text('ddb.longContentID'),
     'uuid.image': text('ddb.uuid.image'),
     redundantGrainDirectory: header.redundantDirectorySector !== undefined,
     footer: extent.hasFooter,
   };
+}
+
+function geometryOf(descriptor: SparseExtent['descriptor']): DetailValue {
+  const [cylinders, heads, sectors] = ['cylinders', 'heads', 'sectors'].map((key) =>
+    descriptor?.value(`ddb.geometry.${key}`),
+  );
+  if (cylinders === undefined || heads === undefined || sectors === undefined) return null;
+  return { cylinders, heads, sectors };
 }

@@ -181,7 +181,7 @@ export function withDescriptor(file: Uint8Array, change: (text: string) => strin
   return edited(file, { 512: bytes });
 }
 
-export interface TablesFirst {
+interface TablesFirst {
   readonly capacitySectors: number;
   /** Compressed records by grain, in the order in which they stand in the file. */
   readonly records: ReadonlyMap<number, Uint8Array>;
