@@ -56,7 +56,7 @@ export {
   moveCredentials,
   shownAddress,
 } from './io/http-fetch.ts';
-export { type HttpSourceOptions, httpSource } from './io/http-range.ts';
+export { type HttpSource, type HttpSourceOptions, httpSource } from './io/http-range.ts';
 export { memorySink, memorySource } from './io/memory.ts';
 export { fileSink, fileSource, requireUnchanged, storeError, syncFolder } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';

@@ -93,7 +93,7 @@ class FolderStore implements ObjectStore {
 
   async *names(): AsyncGenerator<string, void, undefined> {
     for (const subfolder of await told(this.#folder, readdir(this.#folder))) {
-      if (subfolder === INCOMING) continue;
+      if (!/^[0-9a-f]{2}$/.test(subfolder)) continue;
       const path = join(this.#folder, subfolder);
       for await (const { name } of await told(path, opendir(path))) {
         if (isStoredName(name) && !this.#doomed.has(name)) yield name;

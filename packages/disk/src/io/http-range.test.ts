@@ -114,6 +114,18 @@ for (const ignoreConditions of [false, true]) {
   });
 }
 
+test('the version is the same text for the same version only', async (t) => {
+  const object = { etag: '"v1"' };
+  const { address } = await serve(t, rangeHandler(object));
+  const versions = [];
+  for (const etag of ['"v1"', '"v1"', '"v2"']) {
+    object.etag = etag;
+    versions.push((await httpSource(address, quick)).version);
+  }
+  assert.equal(versions[0], versions[1]);
+  assert.notEqual(versions[1], versions[2]);
+});
+
 test('an object that becomes shorter or longer under the same ETag is STORE_CHANGED', async (t) => {
   for (const length of [MIB, bytes.length - 1]) {
     const object: ServedObject = { etag: '"v1"' };

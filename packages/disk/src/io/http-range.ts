@@ -19,6 +19,17 @@ export interface HttpSourceOptions {
   readonly idleTimeoutMs?: number | undefined;
 }
 
+export interface HttpSource extends ByteSource {
+  /** What the server calls this version of the object: an entity tag, or the time of its last change. */
+  readonly version: string;
+}
+
+/** A version of an HTTP object. */
+export interface HttpSource extends ByteSource {
+  /** What tells this version from others; the same text for the same version, in another process too. */
+  readonly version: string;
+}
+
 /** No pause between attempts is longer, whatever the server asks for with Retry-After. */
 const LONGEST_PAUSE_MS = 30_000;
 
@@ -31,13 +42,14 @@ const LONGEST_PAUSE_MS = 30_000;
  * version, or answers something else; STORE_NOT_FOUND and STORE_DENIED as it says; STORE_UNREACHABLE when
  * the attempts run out.
  */
-export async function httpSource(address: string, options: HttpSourceOptions = {}): Promise<ByteSource> {
+export async function httpSource(address: string, options: HttpSourceOptions = {}): Promise<HttpSource> {
   const url = requireHttpAddress(address);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = value;
   if (options.fetch === undefined) moveCredentials(url, headers);
   const object = new HttpObject(url, headers, options);
-  return readAheadSource(await object.open());
+  const { source, version } = await object.open();
+  return Object.assign(readAheadSource(source), { version });
 }
 
 function requireHttpAddress(address: string): URL {
@@ -72,9 +84,9 @@ class HttpObject {
    * Asks for the first byte. Unlike a HEAD request, that works for an address that is signed for GET only,
    * and it proves that ranges are answered.
    */
-  async open(): Promise<ByteSource> {
+  async open(): Promise<{ readonly source: ByteSource; readonly version: string }> {
     const version = await this.#retrying(undefined, (attempt) => this.#probe(attempt));
-    return {
+    const source: ByteSource = {
       name: this.#name,
       lengthBytes: version.lengthBytes,
       read: async (offsetBytes, into, signal) => {
@@ -98,6 +110,7 @@ class HttpObject {
       },
       async close() {},
     };
+    return { source, version: version.value };
   }
 
   async #probe(attempt: Attempt): Promise<Version> {

@@ -162,6 +162,7 @@ export function storeError(error: unknown, where: string): unknown {
       return new StoreError('STORE_DENIED', `${where}: permission denied`, { where, cause: error });
     case 'ENOSPC':
     case 'EDQUOT':
+    case 'EFBIG':
       return new StoreError('STORE_FULL', `no space left for ${where}`, {
         where,
         cause: error,
