@@ -13,6 +13,8 @@ export interface DataRunOptions {
   /** Called as the walk passes extents, with this phase. */
   readonly onProgress?: ProgressListener | undefined;
   readonly phase: string;
+  /** A whole number of units; runs begin there. Default 0. */
+  readonly fromBytes?: number | undefined;
 }
 
 /**
@@ -31,9 +33,10 @@ export async function* dataRuns(
     furthest = Math.max(furthest, Math.min(doneBytes, totalBytes));
     options.onProgress?.({ phase: options.phase, doneBytes: furthest, totalBytes });
   };
-  let start = 0;
-  let end = 0;
-  for await (const extent of disk.extents(0, totalBytes, options.signal)) {
+  const fromBytes = options.fromBytes ?? 0;
+  let start = fromBytes;
+  let end = fromBytes;
+  for await (const extent of disk.extents(fromBytes, totalBytes, options.signal)) {
     if (extent.kind === 'data') {
       const from = Math.max(end, roundDown(extent.offsetBytes, unitBytes));
       const to = roundUp(extent.offsetBytes + extent.lengthBytes, unitBytes);

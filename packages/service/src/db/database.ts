@@ -48,9 +48,10 @@ async function openPostgres(address: string): Promise<Database> {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
   });
   const pool = new pg.Pool({ connectionString: address, max: 8, types });
-  // An idle connection that breaks leaves the pool by itself; the next query connects anew, or tells why not.
-  // Without a listener the event would end the process.
+  // When the server goes away, the queries that run fail, the broken connections leave the pool, and the next
+  // query connects anew. Without listeners, the events that tell the same would end the process.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   const kysely = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return { engine: 'postgres', kysely, close: () => kysely.destroy() };
 }

@@ -21,6 +21,7 @@ export interface Schema {
   vault_blocks: VaultBlockRow;
   jobs: JobRow;
   job_log: JobLogRow;
+  job_secrets: JobSecretRow;
   idempotency_keys: IdempotencyKeyRow;
 }
 
@@ -209,6 +210,12 @@ export interface JobLogRow {
   at_ms: number;
   level: JobLogLevel;
   message: string;
+}
+
+/** Addresses that carry their own permission; apart from the jobs, whose rows many read. */
+export interface JobSecretRow {
+  job_id: string;
+  secret: string;
 }
 
 export interface IdempotencyKeyRow {

@@ -2,13 +2,16 @@ import { formatNamed, ImageError } from '@gantry/disk';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import { deleteImage, findImage, type ImageListing, listImages } from '../db/repositories/images.ts';
+import { insertJobSecret } from '../db/repositories/job-secrets.ts';
 import type { ImageRow } from '../db/schema.ts';
+import { inTransaction } from '../db/transactions.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
-import type { JsonValue } from '../json.ts';
+import { type JsonValue, toJsonValue } from '../json.ts';
 import { DomainError } from './errors.ts';
 import type { ExportInput } from './export-job.ts';
 import type { ImportInput } from './import-job.ts';
+import type { ImportSource } from './import-source.ts';
 import type { ViewSpec } from './view-spec.ts';
 import type { ImageView, ImageViews } from './views.ts';
 
@@ -30,6 +33,12 @@ export interface ImageOwner {
   readonly userId: string;
 }
 
+export interface ImportRequest {
+  readonly name: string;
+  readonly format?: string | undefined;
+  readonly source: Exclude<ImportSource, { kind: 'url' }> | { readonly kind: 'url'; readonly url: string };
+}
+
 export interface ImagePage {
   readonly items: Image[];
   readonly next: string | undefined;
@@ -40,11 +49,13 @@ export class Images {
   readonly #database: Database;
   readonly #queue: JobQueue;
   readonly #views: ImageViews;
+  readonly #wake: () => void;
 
-  constructor(database: Database, queue: JobQueue, views: ImageViews) {
+  constructor(database: Database, queue: JobQueue, views: ImageViews, wake: () => void) {
     this.#database = database;
     this.#queue = queue;
     this.#views = views;
+    this.#wake = wake;
   }
 
   async list(listing: ImageListing): Promise<ImagePage> {
@@ -70,10 +81,25 @@ export class Images {
   }
 
   /** Starts to bring an image in. The image appears, with the id in the job's input, when the job succeeds. */
-  async startImport(owner: ImageOwner, request: Omit<ImportInput, 'imageId'>): Promise<Job> {
+  async startImport(
+    owner: ImageOwner,
+    request: ImportRequest,
+    prepare: (jobId: string) => void = () => {},
+  ): Promise<Job> {
     if (request.format !== undefined) requireFormat(request.format);
-    const input: ImportInput = { ...request, imageId: newId('img') };
-    return this.#queue.create({ ...owner, kind: 'image-import', input });
+    const { source, ...named } = request;
+    const input: ImportInput = { ...named, imageId: newId('img'), source: storedSource(source) };
+    const job = await inTransaction(this.#database.kysely, async (transaction) => {
+      const created = await this.#queue.create(
+        { ...owner, kind: 'image-import', input: toJsonValue(input) },
+        transaction,
+      );
+      if (source.kind === 'url') await insertJobSecret(transaction, created.id, source.url);
+      return created;
+    });
+    prepare(job.id);
+    this.#wake();
+    return job;
   }
 
   /** Starts to put the image into a bucket as a file of a format. */
@@ -86,7 +112,7 @@ export class Images {
     // Refused now rather than in the job, where the one who asks can still mend it.
     await this.#views.withPlan(row.manifest_id, request.view, async () => {});
     const input: ExportInput = { ...request, imageId: id, manifestId: row.manifest_id };
-    return this.#queue.create({ ...owner, kind: 'image-export', input });
+    return this.#queue.create({ ...owner, kind: 'image-export', input: toJsonValue(input) });
   }
 
   async #row(owner: ImageOwner, id: string): Promise<ImageRow> {
@@ -94,6 +120,13 @@ export class Images {
     if (row === undefined) throw noImage(id);
     return row;
   }
+}
+
+/** As a job's row keeps it, which many read: what stands behind an address's path may be a secret. */
+function storedSource(source: ImportRequest['source']): ImportSource {
+  if (source.kind !== 'url') return source;
+  const { protocol, host } = new URL(source.url);
+  return { kind: 'url', shownUrl: `${protocol}//${host}/…` };
 }
 
 function requireFormat(name: string): void {

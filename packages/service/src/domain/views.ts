@@ -12,6 +12,7 @@ import {
   type StoredClusters,
   viewOfLayout,
 } from '@gantry/disk';
+import { PIECE_BYTES } from '../vault/block-record.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { VaultDisk } from '../vault/vault-disk.ts';
 import { DomainError } from './errors.ts';
@@ -126,13 +127,15 @@ export class ImageViews {
   async #plan(manifestId: string, spec: ViewSpec): Promise<ImagePlan> {
     const disk = await this.#vault.openManifest(manifestId);
     try {
-      const plan = showsStoredPieces(spec, disk)
+      const { diskDigest, virtualSizeBytes } = disk;
+      if (diskDigest === null) throw new DomainError('CONFLICT', `manifest ${manifestId} is not complete`);
+      const plan = showsStoredPieces(spec)
         ? qcow2StoredLayout(await storedClusters(disk))
         : await planImage(disk, {
             ...spec,
-            seed: Uint8Array.fromHex(disk.diskDigest.slice(DIGEST_PREFIX.length)),
+            seed: Uint8Array.fromHex(diskDigest.slice(DIGEST_PREFIX.length)),
           });
-      const identity = [LAYOUT_VERSION, disk.diskDigest, disk.virtualSizeBytes, canonicalViewSpec(spec)];
+      const identity = [LAYOUT_VERSION, diskDigest, virtualSizeBytes, canonicalViewSpec(spec)];
       const etag = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 32);
       return { plan, disk, etag };
     } catch (error) {
@@ -154,10 +157,10 @@ async function storedClusters(disk: VaultDisk): Promise<StoredClusters> {
 }
 
 /** The vault's pieces are zstd frames of 64 KiB: qcow2's default cluster, compressed already. */
-function showsStoredPieces(spec: ViewSpec, disk: VaultDisk): boolean {
+function showsStoredPieces(spec: ViewSpec): boolean {
   if (spec.format !== 'qcow2' || spec.compression !== 'zstd') return false;
-  const { cluster_size: clusterSize = `${disk.pieceBytes}`, compat = '1.1', ...others } = spec.options;
-  return clusterSize === `${disk.pieceBytes}` && compat === '1.1' && Object.keys(others).length === 0;
+  const { cluster_size: clusterSize = `${PIECE_BYTES}`, compat = '1.1', ...others } = spec.options;
+  return clusterSize === `${PIECE_BYTES}` && compat === '1.1' && Object.keys(others).length === 0;
 }
 
 function notAView(spec: ViewSpec): DomainError {

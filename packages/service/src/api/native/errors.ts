@@ -31,6 +31,7 @@ const statusOfDomain: Record<DomainErrorCode, number> = {
   NOT_A_VIEW: 409,
   VERIFY_FAILED: 500,
   CANCELED: 409,
+  WORKER_LOST: 500,
   INTERNAL: 500,
 };
 

@@ -14,11 +14,12 @@ export async function idempotently(
   request: FastifyRequest,
   reply: FastifyReply,
   run: () => Promise<Answer>,
-): Promise<FastifyReply> {
+): Promise<void> {
   const key = request.headers['idempotency-key'];
   if (key === undefined) {
     const answer = await run();
-    return reply.status(answer.statusCode).send(answer.body);
+    await reply.status(answer.statusCode).send(answer.body);
+    return;
   }
   if (typeof key !== 'string' || key.length === 0 || key.length > LONGEST_KEY) {
     throw new DomainError('INVALID', `an Idempotency-Key has 1 to ${LONGEST_KEY} characters`);
@@ -28,5 +29,5 @@ export async function idempotently(
   );
   const answer = await idempotency.once(request.principal.tenancyId, key, sha256.digest('hex'), run);
   if (answer.isReplay) reply.header('idempotent-replay', 'true');
-  return reply.status(answer.statusCode).send(answer.body);
+  await reply.status(answer.statusCode).send(answer.body);
 }

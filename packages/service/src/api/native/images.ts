@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
-import type { Image, Images } from '../../domain/images.ts';
+import type { Image, Images, ImportRequest } from '../../domain/images.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
 import type { ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
@@ -34,6 +34,8 @@ const importSource = z.union([
   z.object({ bucket: z.string(), key: z.string() }),
   z.object({ url: z.url({ protocol: /^https?$/ }) }),
 ]);
+
+const importBody = z.object({ name: imageName, format: z.string().optional(), source: importSource });
 
 const viewParameters = imageParameters.extend({ format: z.string() });
 const viewQuery = z
@@ -100,14 +102,14 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
         schema: {
           summary: 'Start to import an image from an object or an address',
           tags: ['images'],
-          body: z.object({ name: imageName, format: z.string().optional(), source: importSource }),
+          body: importBody,
           response: { 202: startedJobBody, default: errorBody },
         },
       },
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => ({
           statusCode: 202,
-          body: { job: toJobBody(await images.startImport(ownerOf(request), request.body)) },
+          body: { job: toJobBody(await images.startImport(ownerOf(request), importOf(request.body))) },
         })),
     );
     app.post(
@@ -192,6 +194,11 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
       );
     });
   };
+}
+
+function importOf({ source, ...named }: z.infer<typeof importBody>): ImportRequest {
+  if ('url' in source) return { ...named, source: { kind: 'url', url: source.url } };
+  return { ...named, source: { kind: 'object', ...source } };
 }
 
 function ownerOf(request: FastifyRequest): { tenancyId: string; userId: string } {

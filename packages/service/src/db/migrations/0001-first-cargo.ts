@@ -67,6 +67,8 @@ export function firstCargo(engine: SqlEngine): Migration {
     `CREATE TABLE job_log (
       id ${serial}, job_id ${text} NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, at_ms ${integer} NOT NULL,
       level ${text} NOT NULL, message ${text} NOT NULL)`,
+    `CREATE TABLE job_secrets (
+      job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, secret TEXT NOT NULL)`,
     `CREATE TABLE idempotency_keys (
       tenancy_id ${text} NOT NULL REFERENCES tenancies (id), idempotency_key ${text} NOT NULL,
       request_sha256 ${text} NOT NULL, status_code ${integer}, response_json ${text},

@@ -200,3 +200,22 @@ export function listJobLog(
     .limit(listing.limit)
     .execute();
 }
+
+/** All jobs that are not over, of all tenancies. */
+export function liveJobs(queries: Queries): Promise<Pick<JobRow, 'id' | 'input_json' | 'checkpoint_json'>[]> {
+  return queries
+    .selectFrom('jobs')
+    .select(['id', 'input_json', 'checkpoint_json'])
+    .where('state', 'in', ['queued', 'running'])
+    .execute();
+}
+
+/** How many jobs there are in each state that occurs. */
+export async function countJobsByState(queries: Queries): Promise<Partial<Record<JobState, number>>> {
+  const rows = await queries
+    .selectFrom('jobs')
+    .select(({ fn }) => ['state', fn.countAll<number>().as('count')])
+    .groupBy('state')
+    .execute();
+  return Object.fromEntries(rows.map((row) => [row.state, row.count]));
+}

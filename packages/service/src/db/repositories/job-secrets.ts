@@ -1,0 +1,20 @@
+import type { Queries } from '../transactions.ts';
+
+/** Keeps what a job's handler needs and a job's readers must not see. */
+export async function insertJobSecret(queries: Queries, jobId: string, secret: string): Promise<void> {
+  await queries.insertInto('job_secrets').values({ job_id: jobId, secret }).execute();
+}
+
+export async function findJobSecret(queries: Queries, jobId: string): Promise<string | undefined> {
+  const row = await queries
+    .selectFrom('job_secrets')
+    .select('secret')
+    .where('job_id', '=', jobId)
+    .executeTakeFirst();
+  return row?.secret;
+}
+
+/** Forgets it; a job that succeeded needs it no more. */
+export async function deleteJobSecret(queries: Queries, jobId: string): Promise<void> {
+  await queries.deleteFrom('job_secrets').where('job_id', '=', jobId).execute();
+}

@@ -1,0 +1,78 @@
+import { ImageError, StoreError } from '@gantry/disk';
+import type { Job } from '../jobs/job.ts';
+import type { JobQueue } from '../jobs/queue.ts';
+import { DomainError, type DomainErrorCode, domainErrorCodes } from './errors.ts';
+import type { Image, ImageOwner, Images } from './images.ts';
+import type { ArrivingBody } from './import-source.ts';
+
+export interface StreamImportRequest extends ArrivingBody {
+  readonly name: string;
+  readonly format: string;
+}
+
+/** Imports whose bytes come with a request: the job lives as long as the request does. */
+export class StreamImports {
+  readonly #queue: JobQueue;
+  readonly #images: Images;
+  readonly #bodies: Map<string, ArrivingBody> = new Map();
+
+  constructor(queue: JobQueue, images: Images) {
+    this.#queue = queue;
+    this.#images = images;
+  }
+
+  /** The body of a job's request while that lasts; for the import's handler. */
+  readonly bodyOf = (jobId: string): ArrivingBody | undefined => this.#bodies.get(jobId);
+
+  /**
+   * Imports the body; returns when the job has ended well. Throws what the job ended with. A job that waits for
+   * others holds the sender back, nothing is buffered.
+   */
+  async run(owner: ImageOwner, request: StreamImportRequest): Promise<{ job: Job; image: Image }> {
+    const { name, format, body, lengthBytes } = request;
+    const started = Promise.withResolvers<string>();
+    const ended = this.#ended(owner, started.promise);
+    const job = await this.#images.startImport(owner, { name, format, source: { kind: 'stream' } }, (id) =>
+      this.#bodies.set(id, { body, lengthBytes }),
+    );
+    started.resolve(job.id);
+    try {
+      const end = await ended;
+      if (end.state !== 'succeeded') throw failureOf(end);
+      const { imageId } = end.result as { imageId: string };
+      return { job: end, image: await this.#images.get(owner, imageId) };
+    } finally {
+      this.#bodies.delete(job.id);
+    }
+  }
+
+  /** Resolves with the job once it has ended, however soon that is. */
+  #ended(owner: ImageOwner, jobId: Promise<string>): Promise<Job> {
+    return new Promise((resolve, reject) => {
+      const unsubscribe = this.#queue.subscribe((change, changedId) => {
+        if (change !== 'finished') return;
+        jobId
+          .then(async (id) => {
+            if (id !== changedId) return;
+            unsubscribe();
+            resolve(await this.#queue.get(owner.tenancyId, id));
+          })
+          .catch(reject);
+      });
+    });
+  }
+}
+
+/** The error that a job ended with, as the one who waited for it gets it. */
+function failureOf(job: Job): Error {
+  if (job.error === undefined) return new DomainError('CANCELED', `job ${job.id} was canceled`);
+  const { code, message } = job.error;
+  const hint = job.error.hint ?? undefined;
+  if (code.startsWith('IMAGE_')) {
+    return new ImageError(code as ImageError['code'], message, { structure: 'the image', hint });
+  }
+  if (code.startsWith('STORE_'))
+    return new StoreError(code as StoreError['code'], message, { where: job.id, hint });
+  const known = domainErrorCodes.find((domainCode) => domainCode === code);
+  return new DomainError(known ?? ('INTERNAL' satisfies DomainErrorCode), message, { hint });
+}

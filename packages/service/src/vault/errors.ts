@@ -1,0 +1,34 @@
+import { StoreError, storeError } from '@gantry/disk';
+
+/** What the vault holds is not what was written. `where` names the segment's file or the manifest. */
+export function corrupt(message: string, where: string): StoreError {
+  return new StoreError('STORE_CORRUPT', message, {
+    where,
+    hint: 'run gantry vault check --data to learn what else is damaged, then import the image again or restore the segment from a backup',
+  });
+}
+
+/** A failure while the vault's folder or its database was written, with a full disk told as STORE_FULL. */
+export function writeError(error: unknown, where: string): unknown {
+  const failure = error as { errcode?: unknown; code?: unknown } | null | undefined;
+  // SQLITE_FULL, and PostgreSQL's class 53, disk_full.
+  if (failure?.errcode === 13 || failure?.code === '53100') {
+    return new StoreError('STORE_FULL', 'no space left for the database', {
+      where,
+      cause: error,
+      hint: 'free some space, then try again',
+    });
+  }
+  return storeError(error, where);
+}
+
+export function isCorrupt(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === 'STORE_CORRUPT';
+}
+
+/** A row that is to be deleted is still referred to. */
+export function isForeignKeyViolation(error: unknown): boolean {
+  const failure = error as { errcode?: unknown; code?: unknown } | null | undefined;
+  // SQLITE_CONSTRAINT_FOREIGNKEY, and PostgreSQL's foreign_key_violation.
+  return failure?.errcode === 787 || failure?.code === '23503';
+}
