@@ -93,10 +93,14 @@ const RUNS_AT_ONCE = 8;
 export async function diskDigest(disk: Disk, options: DigestOptions = {}): Promise<string> {
   const tree = new DigestTree();
   const pool = new BufferPool(RUN_BYTES);
-  const runs = dataRuns(disk, DIGEST_BLOCK_BYTES, RUN_BYTES, { ...options, phase: 'digest' });
+  const totalBytes = disk.virtualSizeBytes;
+  const { signal } = options;
+  const passed = (doneBytes: number) =>
+    options.onProgress?.({ phase: 'digest', doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+  const runs = dataRuns(disk, DIGEST_BLOCK_BYTES, RUN_BYTES, { signal, phase: 'digest' });
   const read = async (run: { offsetBytes: number; lengthBytes: number }) => {
     const buffer = pool.take();
-    await readZeroExtended(disk, run.offsetBytes, buffer.subarray(0, run.lengthBytes), options.signal);
+    await readZeroExtended(disk, run.offsetBytes, buffer.subarray(0, run.lengthBytes), signal);
     return { run, buffer };
   };
   for await (const { run, buffer } of mapOrdered(runs, RUNS_AT_ONCE, read)) {
@@ -105,6 +109,8 @@ export async function diskDigest(disk: Disk, options: DigestOptions = {}): Promi
       if (!isZero(block)) tree.add((run.offsetBytes + at) / DIGEST_BLOCK_BYTES, sha256(block));
     }
     pool.give(buffer);
+    passed(run.offsetBytes + run.lengthBytes);
   }
+  passed(totalBytes);
   return tree.finish();
 }
