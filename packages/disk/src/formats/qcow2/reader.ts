@@ -98,7 +98,6 @@ class Qcow2Disk implements Disk {
       const offsetBytes = Math.max(run.offsetBytes, fromBytes);
       const end = Math.min(run.offsetBytes + run.lengthBytes, toBytes);
       const lengthBytes = end - offsetBytes;
-      if (lengthBytes <= 0) continue;
       if (run.kind === 'hole') yield* this.#backingExtents(offsetBytes, end, signal);
       else if (run.kind === 'compressed') yield { kind: 'data', compressed: true, offsetBytes, lengthBytes };
       else yield { kind: run.kind, offsetBytes, lengthBytes };

@@ -31,7 +31,7 @@ interface Place {
 }
 
 /**
- * The runs that cover the clusters of [from, to) in guest order, those of one kind joined within an L2 table
+ * The runs that overlap [from, to), which they cover, in guest order, those of one kind joined within an L2 table
  * when they also follow each other in the file. The first and the last may reach beyond the range, but not
  * beyond the virtual size rounded up to a cluster.
  */
@@ -45,6 +45,7 @@ export async function* clusterRuns(
 ): AsyncGenerator<Qcow2Run, void, undefined> {
   const { clusterBytes, l2EntryCount } = header;
   const tableBytes = clusterBytes * l2EntryCount;
+  if (fromBytes >= toBytes) return;
   for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
     signal?.throwIfAborted();
     const l1Index = Math.floor(at / tableBytes);
@@ -57,7 +58,11 @@ export async function* clusterRuns(
       const first = Math.floor(at / clusterBytes) % l2EntryCount;
       const count = Math.ceil((tableEnd - at) / clusterBytes);
       const decoder = new TableDecoder(source, header, table, l2Offset);
-      yield* joinRuns(decoder.runs(l1Index * tableBytes, first, first + count));
+      for (const run of joinRuns(decoder.runs(l1Index * tableBytes, first, first + count))) {
+        // Subclusters of the first and the last cluster may lie outside of the range.
+        const overlaps = run.offsetBytes < toBytes && run.offsetBytes + run.lengthBytes > fromBytes;
+        if (overlaps) yield run;
+      }
     }
     at = tableEnd;
   }
