@@ -9,16 +9,20 @@ import {
 } from '@gantry/disk';
 import { newStoredName, type ObjectStore, type StoredPiece } from '@gantry/storage';
 import { z } from 'zod';
-import type { Queries } from '../db/transactions.ts';
+import type { Database } from '../db/database.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
 import { WorkerStopping } from '../jobs/interruptions.ts';
 import { isTransient } from '../jobs/job-error.ts';
 import type { JsonValue } from '../json.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { VaultDisk } from '../vault/vault-disk.ts';
+import { requireBucket } from './buckets.ts';
+import { DEFAULT_CONTENT_TYPE } from './content-type.ts';
 import { DomainError } from './errors.ts';
+import { type ObjectWrite, writeObject } from './object-writes.ts';
 import { requireSamplesEqual } from './samples.ts';
-import { type ViewSpec, viewSpec } from './view-spec.ts';
+import { newEtag, type StoredBytes } from './stored-bytes.ts';
+import { viewSpec } from './view-spec.ts';
 import type { ImageViews } from './views.ts';
 
 export const exportInput = z.object({
@@ -34,46 +38,18 @@ export const exportInput = z.object({
 export type ExportInput = z.infer<typeof exportInput>;
 
 const storedPiece = z.object({ name: z.string(), lengthBytes: z.number().int() });
-const exportCheckpoint = z.object({
+export const exportCheckpoint = z.object({
   pieces: z.array(storedPiece),
   /** Piece that holds where a stream goes on. */
   state: storedPiece.optional(),
 });
 type ExportCheckpoint = z.infer<typeof exportCheckpoint>;
 
-/** Where an export's object is to stand. */
-export interface ExportTarget {
-  readonly tenancyId: string;
-  readonly bucket: string;
-  readonly key: string;
-}
-
-/** What an export needs of buckets and objects. */
-export interface ExportObjects {
-  /** Throws NOT_FOUND. */
-  requireBucket(tenancyId: string, bucket: string): Promise<void>;
-  /** Makes the object, over one that the key names already, as part of the transaction. */
-  putView(transaction: Queries, target: ExportTarget, view: StoredView): Promise<void>;
-  putPieces(transaction: Queries, target: ExportTarget, object: StoredObject): Promise<void>;
-}
-
-export interface StoredView {
-  readonly manifestId: string;
-  readonly view: ViewSpec;
-  readonly lengthBytes: number;
-  readonly etag: string;
-}
-
-export interface StoredObject {
-  readonly pieces: readonly StoredPiece[];
-  readonly etag: string;
-}
-
 export interface ExportJobParts {
+  readonly database: Database;
   readonly vault: Vault;
   readonly views: ImageViews;
-  readonly store: ObjectStore;
-  readonly objects: ExportObjects;
+  readonly bytes: StoredBytes;
 }
 
 /** A part of stored bytes: what a kill costs at most. */
@@ -87,7 +63,7 @@ const READ_BYTES: number = 1024 * 1024;
 export function exportHandler(parts: ExportJobParts): JobHandler {
   return async (context) => {
     const input = exportInput.parse(context.input);
-    await parts.objects.requireBucket(context.job.tenancyId, input.bucket);
+    await requireBucket(parts.database.kysely, context.job.tenancyId, input.bucket);
     await context.phase('plan');
     const disk = await parts.vault.openManifest(input.manifestId);
     try {
@@ -114,9 +90,8 @@ async function exportView(
   try {
     const sampledBytes = await requireSamplesEqual(disk, source, input.view.format, context.signal);
     const { lengthBytes } = source;
-    context.atSuccess((transaction) =>
-      parts.objects.putView(transaction, targetOf(context, input), { ...input, lengthBytes, etag }),
-    );
+    const { manifestId, view } = input;
+    writeAtSuccess(parts, context, input, { etag, content: { kind: 'view', manifestId, view, lengthBytes } });
     const verified = `its ends and random places, ${sampledBytes} bytes, were read back and are the image's`;
     return { bucket: input.bucket, key: input.key, lengthBytes, etag, storedBytes: 0, verified };
   } finally {
@@ -133,19 +108,17 @@ async function exportBytes(
 ): Promise<JsonValue> {
   const saved: ExportCheckpoint =
     context.checkpoint === undefined ? { pieces: [] } : exportCheckpoint.parse(context.checkpoint);
-  const writer = new PieceWriter(parts.store, context, saved);
+  const writer = new PieceWriter(parts.bytes.store, context, saved);
   try {
     if (plan.kind === 'stream') await writer.writeStream(plan, disk.virtualSizeBytes);
     else {
       const { source } = await parts.views.open(input.manifestId, input.view);
       await writer.writeSource(source).finally(() => source.close());
     }
-    await requireDigest(parts.store, context, input, disk, writer.pieces);
-    const etag = newStoredName();
+    await requireDigest(parts.bytes.store, context, input, disk, writer.pieces);
     const { pieces } = writer;
-    context.atSuccess((transaction) =>
-      parts.objects.putPieces(transaction, targetOf(context, input), { pieces, etag }),
-    );
+    const etag = newEtag(pieces.length);
+    writeAtSuccess(parts, context, input, { etag, content: { kind: 'stored', pieces } });
     const lengthBytes = pieces.reduce((sum, piece) => sum + piece.lengthBytes, 0);
     const verified = 'all of it was read back and has the digest of the image';
     return { bucket: input.bucket, key: input.key, lengthBytes, etag, storedBytes: lengthBytes, verified };
@@ -155,8 +128,20 @@ async function exportBytes(
   }
 }
 
-function targetOf(context: JobContext, { bucket, key }: ExportInput): ExportTarget {
-  return { tenancyId: context.job.tenancyId, bucket, key };
+/** Lets the object appear together with the job's success; what its key named before is removed then. */
+function writeAtSuccess(
+  parts: ExportJobParts,
+  context: JobContext,
+  input: ExportInput,
+  object: Pick<ObjectWrite, 'etag' | 'content'>,
+): void {
+  let unneeded: readonly string[] = [];
+  context.atSuccess(async (transaction) => {
+    const bucket = await requireBucket(transaction, context.job.tenancyId, input.bucket);
+    const write = { ...object, bucket, key: input.key, contentType: DEFAULT_CONTENT_TYPE };
+    unneeded = (await writeObject(transaction, write)).unneeded;
+  });
+  context.afterSuccess(() => parts.bytes.discard(unneeded));
 }
 
 /** Reads everything that was stored and compares its digest with the image's. */

@@ -50,7 +50,8 @@ export class StreamImports {
   #ended(owner: ImageOwner, jobId: Promise<string>): Promise<Job> {
     return new Promise((resolve, reject) => {
       const unsubscribe = this.#queue.subscribe((change, changedId) => {
-        if (change !== 'finished') return;
+        // Queued again: the service stops, and the body does not come twice.
+        if (change !== 'finished' && change !== 'queued') return;
         jobId
           .then(async (id) => {
             if (id !== changedId) return;
@@ -65,6 +66,9 @@ export class StreamImports {
 
 /** The error that a job ended with, as the one who waited for it gets it. */
 function failureOf(job: Job): Error {
+  if (job.state === 'queued') {
+    return new DomainError('UPLOAD_INCOMPLETE', 'the service stops', { hint: 'send the image again' });
+  }
   if (job.error === undefined) return new DomainError('CANCELED', `job ${job.id} was canceled`);
   const { code, message } = job.error;
   const hint = job.error.hint ?? undefined;

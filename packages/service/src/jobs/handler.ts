@@ -32,6 +32,8 @@ export interface JobContext {
    * or belongs to another worker, nothing is written.
    */
   atSuccess(write: (transaction: Queries) => Promise<void>): void;
+  /** Sets what to do once that success is committed; the job is over then, whatever comes of it. */
+  afterSuccess(tidy: () => Promise<void>): void;
 }
 
 /** Does one kind of job; what it returns is the job's result. It ends soon after its signal is aborted. */

@@ -38,6 +38,7 @@ export class RunningJob implements JobContext {
   #progressTimer: NodeJS.Timeout | undefined;
   #logLineCount = 0;
   #atSuccess: ((transaction: Queries) => Promise<void>) | undefined;
+  #afterSuccess: (() => Promise<void>) | undefined;
   /** Progress and log are written one after the other, in the order in which they were given. */
   #writes: Promise<void> = Promise.resolve();
 
@@ -103,6 +104,10 @@ export class RunningJob implements JobContext {
     this.#atSuccess = write;
   }
 
+  afterSuccess(tidy: () => Promise<void>): void {
+    this.#afterSuccess = tidy;
+  }
+
   /**
    * Runs the handler and ends the lease in the way that fits how it ended. Returns how long the job then waits,
    * when it waits. Throws what kept the ending from being written: the job stays running until its lease ends.
@@ -122,7 +127,8 @@ export class RunningJob implements JobContext {
       this.#begin();
       const result = await handler(this);
       await this.#flush();
-      await this.#lease.succeed(result, this.#atSuccess);
+      const ended = await this.#lease.succeed(result, this.#atSuccess);
+      if (ended.state === 'succeeded') await this.#afterSuccess?.();
     } catch (error) {
       return this.#settle(error);
     }

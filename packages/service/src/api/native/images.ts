@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
 import type { Image, Images, ImportRequest } from '../../domain/images.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
-import type { ViewSpec } from '../../domain/view-spec.ts';
+import { type ViewSpec, viewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
@@ -39,8 +39,7 @@ const importBody = z.object({ name: imageName, format: z.string().optional(), so
 
 const viewParameters = imageParameters.extend({ format: z.string() });
 const viewQuery = z
-  .object({ compression: compression.optional() })
-  .catchall(z.string())
+  .record(z.string(), z.string())
   .describe("compression, and the format's options by name, such as cluster_size or subformat");
 
 export interface ImageRouteParts {
@@ -153,11 +152,7 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
       async handler(request, reply) {
         const { imageId, format } = request.params;
         const { compression: wanted, ...options } = request.query;
-        const spec = {
-          format,
-          options: options as Record<string, string>,
-          ...(wanted && { compression: wanted }),
-        };
+        const spec = viewSpec.parse({ format, options, compression: wanted && compression.parse(wanted) });
         const { source, etag, image } = await images.view(request.principal, imageId, spec);
         const fileName = encodeURIComponent(`${image.name}.${format}`);
         reply.header('content-disposition', `attachment; filename*=UTF-8''${fileName}`);

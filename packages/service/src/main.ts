@@ -1,0 +1,137 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { guardedFetch, openFolderStore } from '@gantry/storage';
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
+import { makeMetrics } from './api/native/metrics.ts';
+import { nativeApi } from './api/native/server.ts';
+import { ensureFirstStart } from './auth/first-start.ts';
+import { verifyToken } from './auth/tokens.ts';
+import { writeClientProfile } from './client-profile.ts';
+import { openDataFolder } from './data-folder.ts';
+import { type Database, openDatabase } from './db/database.ts';
+import { findJobSecret } from './db/repositories/job-secrets.ts';
+import { countJobsByState } from './db/repositories/jobs.ts';
+import { Buckets } from './domain/buckets.ts';
+import { exportHandler } from './domain/export-job.ts';
+import { Images } from './domain/images.ts';
+import { importHandler } from './domain/import-job.ts';
+import { Objects } from './domain/objects.ts';
+import { StoredBytes } from './domain/stored-bytes.ts';
+import { StreamImports } from './domain/stream-import.ts';
+import { deleteUnneededBytes } from './domain/unneeded-bytes.ts';
+import { Uploads } from './domain/uploads.ts';
+import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
+import { ImageViews } from './domain/views.ts';
+import { Idempotency } from './jobs/idempotency.ts';
+import { JobQueue } from './jobs/queue.ts';
+import { JobRunner } from './jobs/runner.ts';
+import { notToBeHad, parseListen, reachableAddress } from './listen.ts';
+import type { RunningService, ServeOptions } from './settings.ts';
+import { Vault } from './vault/vault.ts';
+
+export type { RunningService, ServeOptions } from './settings.ts';
+
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as {
+  version: string;
+};
+
+/**
+ * Starts the service on a data folder: the one place where its parts are wired. Throws StoreError when the
+ * folder or the address is not to be had; then nothing runs.
+ */
+export async function serve(options: ServeOptions): Promise<RunningService> {
+  const listen = parseListen(options.listen);
+  const logger = pino({ level: options.logLevel ?? 'info' }, pino.destination({ dest: 2, sync: true }));
+  const closers: (() => Promise<unknown>)[] = [];
+  const closeAll = async () => {
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
+  };
+  try {
+    const folder = await openDataFolder(options.dataFolder);
+    closers.push(() => folder.release());
+    const database = await openDatabase(options.database ?? folder.databaseFile);
+    closers.push(() => database.close());
+    const store = await openFolderStore(folder.objects);
+    const removed = await deleteUnneededBytes(database, store);
+    if (removed > 0) logger.info({ removed }, 'removed bytes that an interruption left behind');
+    const vault = await Vault.open({ folder: folder.vault, database });
+    closers.push(() => vault.close());
+
+    const views = new ImageViews(vault);
+    closers.push(() => views.close());
+    const bytes = new StoredBytes(store, logger);
+    const objects = new Objects(database, bytes, (spec, id) => views.open(id, spec));
+    const queue = new JobQueue(database);
+    const images: Images = new Images(database, queue, views, () => runner.wake());
+    const streamImports = new StreamImports(queue, images);
+    const importParts = {
+      database,
+      vault,
+      openObject: async (tenancyId: string, bucket: string, key: string) => {
+        const { object, source } = await objects.open({ tenancyId, bucket, key });
+        return { source, etag: object.etag };
+      },
+      addressOf: (jobId: string) => findJobSecret(database.kysely, jobId),
+      arrivingBody: streamImports.bodyOf,
+      fetch: guardedFetch({ allow: options.allowNetworks ?? [] }),
+    };
+    const runner = new JobRunner({
+      queue,
+      logger,
+      soleWorker: true,
+      handlers: {
+        'image-import': importHandler(importParts),
+        'image-export': exportHandler({ database, vault, views, bytes }),
+        'vault-check': vaultCheckHandler(vault),
+        'vault-gc': vaultGcHandler(vault, database),
+      },
+    });
+    const idempotency = new Idempotency(database.kysely);
+    await idempotency.forgetUnanswered();
+    const app = await nativeApi({
+      version,
+      logger,
+      verifyToken: (token) => verifyToken(database.kysely, token),
+      buckets: new Buckets(database),
+      objects,
+      uploads: new Uploads(database, bytes),
+      images,
+      streamImports,
+      idempotency,
+      queue,
+      vaultJobs: new VaultJobs(queue),
+      metrics: makeMetrics(() => countJobsByState(database.kysely)),
+      ready: () => requireUsable(database),
+    });
+    closers.push(() => closeServer(app));
+    await app.listen(listen).catch((error) => {
+      throw notToBeHad(listen, error);
+    });
+    const address = reachableAddress(listen, app.server.address());
+    await ensureFirstStart(database.kysely, (token) => writeClientProfile(folder.profile, address, token));
+    await writeClientProfile(folder.profile, address, undefined);
+    closers.push(() => runner.stop());
+    await runner.start();
+    const tidying = setInterval(() => void idempotency.forgetOld().catch(() => {}), 3_600_000);
+    closers.push(async () => clearInterval(tidying));
+    logger.info({ address, dataFolder: folder.path, version }, 'the service answers');
+    return { address, profilePath: folder.profile, stop: closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+/** What a request in flight gets to finish before its connection is cut. */
+const GRACE_MS = 10_000;
+
+async function closeServer(app: FastifyInstance): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+  await app.close();
+  clearTimeout(cut);
+}
+
+async function requireUsable(database: Database): Promise<void> {
+  await database.kysely.selectFrom('tenancies').select('id').limit(1).execute();
+}
