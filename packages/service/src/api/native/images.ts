@@ -8,8 +8,9 @@ import { type ViewSpec, viewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
-import { startedJobBody, toJobBody } from './job-schema.ts';
+import { jobBody, startedJobBody, toJobBody } from './job-schema.ts';
 import { listingQuery, pageBody } from './listing.ts';
+import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
 import { sendSource } from './send-source.ts';
 
 const imageBody = z.object({
@@ -159,35 +160,38 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
         return sendSource(request, reply, source, { etag, lastModifiedMs: image.createdAtMs });
       },
     });
-    await app.register(async (streams) => {
-      // The body is the image itself, whatever type it is said to have: handed over as it arrives.
-      streams.removeAllContentTypeParsers();
-      streams.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
-      streams.post(
-        '/images/stream',
-        {
-          bodyLimit: Number.MAX_SAFE_INTEGER,
-          schema: {
-            summary: 'Import an image from the body of this request, decoded while it arrives',
-            tags: ['images'],
-            querystring: z.object({ name: imageName, format: z.string() }),
-            response: {
-              201: z.object({ job: startedJobBody.shape.job, image: imageBody }),
-              default: errorBody,
-            },
+    await app.register(streamRoute(streamImports));
+  };
+}
+
+/** Apart from the others, since its body is the image itself. */
+function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
+  return async (app) => {
+    takeBodiesAsStreams(app);
+    app.post(
+      '/images/stream',
+      {
+        bodyLimit: Number.MAX_SAFE_INTEGER,
+        schema: {
+          summary: 'Import an image from the body of this request, decoded while it arrives',
+          tags: ['images'],
+          querystring: z.object({ name: imageName, format: z.string() }),
+          response: {
+            201: z.object({ job: jobBody, image: imageBody }),
+            default: errorBody,
           },
         },
-        async (request, reply) => {
-          const { job, image } = await streamImports.run(ownerOf(request), {
-            ...request.query,
-            body: request.body as AsyncIterable<Uint8Array>,
-            lengthBytes: contentLength(request),
-          });
-          reply.status(201);
-          return { job: toJobBody(job), image: toImageBody(image) };
-        },
-      );
-    });
+      },
+      async (request, reply) => {
+        const { job, image } = await streamImports.run(ownerOf(request), {
+          ...request.query,
+          body: requestBody(request),
+          lengthBytes: requireLength(request),
+        });
+        reply.status(201);
+        return { job: toJobBody(job), image: toImageBody(image) };
+      },
+    );
   };
 }
 
@@ -201,9 +205,9 @@ function ownerOf(request: FastifyRequest): { tenancyId: string; userId: string }
   return { tenancyId, userId };
 }
 
-function contentLength(request: FastifyRequest): number {
-  const lengthBytes = Number(request.headers['content-length']);
-  if (Number.isSafeInteger(lengthBytes)) return lengthBytes;
+function requireLength(request: FastifyRequest): number {
+  const { expectedBytes } = bodyHeaders(request);
+  if (expectedBytes !== undefined) return expectedBytes;
   throw new DomainError('INVALID', 'an image that is streamed in needs a Content-Length', {
     hint: 'send the length, or put the image into a bucket and import it from there',
   });

@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { DomainError } from '../../domain/errors.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
@@ -36,7 +36,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
     connectionTimeout: CONNECTION_IDLE_MS,
     // Keys of objects stand in paths, 1024 bytes of UTF-8 percent-encoded.
     routerOptions: { maxParamLength: 4096 },
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => crypto.randomUUID(),
   });
   app.setValidatorCompiler(validatorCompiler);
