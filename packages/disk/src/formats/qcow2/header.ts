@@ -18,6 +18,8 @@ const INCOMPATIBLE = {
   extendedL2: 4n,
 } as const;
 const KNOWN_INCOMPATIBLE = 0b11111n;
+/** Autoclear feature bit 0 (bytes 88-95): the bitmaps extension was kept up to date by every writer. */
+const AUTOCLEAR_BITMAPS = 1n;
 
 const EXTENSION = {
   end: 0,
@@ -93,7 +95,7 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
     signal,
   );
   const features = version === 3 ? readFeatures(firstCluster) : V2_FEATURES;
-  const extensions = readExtensions(firstCluster, features.headerBytes, version);
+  const extensions = readExtensions(firstCluster, features, version);
   if (features.externalData && extensions.externalDataName === undefined) {
     throw new ImageError(
       'IMAGE_REFERENCE',
@@ -180,6 +182,7 @@ interface Features {
   readonly externalData: boolean;
   readonly extendedL2: boolean;
   readonly zstd: boolean;
+  readonly bitmapsValid: boolean;
 }
 
 const V2_FEATURES: Features = {
@@ -189,6 +192,7 @@ const V2_FEATURES: Features = {
   externalData: false,
   extendedL2: false,
   zstd: false,
+  bitmapsValid: false,
 };
 
 function readFeatures(cluster: Uint8Array): Features {
@@ -233,6 +237,7 @@ function readFeatures(cluster: Uint8Array): Features {
     externalData: has(INCOMPATIBLE.externalData),
     extendedL2: has(INCOMPATIBLE.extendedL2),
     zstd: compressionType === 1,
+    bitmapsValid: (view.getBigUint64(88) & AUTOCLEAR_BITMAPS) !== 0n,
   };
 }
 
@@ -242,8 +247,9 @@ interface Extensions {
   bitmaps?: BitmapDirectory;
 }
 
-function readExtensions(cluster: Uint8Array, start: number, version: 2 | 3): Extensions {
+function readExtensions(cluster: Uint8Array, features: Features, version: 2 | 3): Extensions {
   const found: Extensions = {};
+  const start = features.headerBytes;
   const view = viewOf(cluster);
   // A version 2 file may carry extensions right after its header; they end where the backing name begins.
   const nameOffset = Number(view.getBigUint64(8));
@@ -263,8 +269,10 @@ function readExtensions(cluster: Uint8Array, start: number, version: 2 | 3): Ext
     const data = cluster.subarray(at + 8, at + 8 + lengthBytes);
     if (type === EXTENSION.backingFormat) found.backingFormat = latin1Text(data);
     else if (type === EXTENSION.externalDataFile) found.externalDataName = utf8Text(data);
-    else if (type === EXTENSION.bitmaps) found.bitmaps = readBitmapDirectory(data, at);
-    else if (type === EXTENSION.fullDiskEncryption)
+    else if (type === EXTENSION.bitmaps) {
+      // A program that does not know bitmaps clears the bit when it writes: they mean nothing then.
+      if (features.bitmapsValid) found.bitmaps = readBitmapDirectory(data, at);
+    } else if (type === EXTENSION.fullDiskEncryption)
       refuse('IMAGE_UNSUPPORTED', 'the qcow2 image is encrypted', at);
     at += 8 + lengthBytes + ((8 - (lengthBytes % 8)) % 8);
   }

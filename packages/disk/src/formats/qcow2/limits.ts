@@ -25,3 +25,5 @@ export const SNAPSHOT_TABLE_BYTES_MAX: number = 64 * MIB;
 export const BITMAP_COUNT_MAX = 65535;
 /** QCOW2_MAX_BITMAP_DIRECTORY_SIZE of qemu. */
 export const BITMAP_DIRECTORY_BYTES_MAX: number = 64 * MIB;
+/** BME_MAX_PHYS_SIZE of qemu is 512 MiB of bitmap: at the smallest cluster, a table of this size. */
+export const BITMAP_TABLE_BYTES_MAX: number = 8 * MIB;

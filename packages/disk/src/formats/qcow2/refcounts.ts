@@ -38,47 +38,48 @@ export class HostClusterCounts {
     this.#counts[index] = Math.min(count, COUNT_CEILING);
   }
 
-  increment(index: number): void {
-    this.set(index, this.get(index) + 1);
+  add(index: number, uses: number): void {
+    this.set(index, this.get(index) + uses);
   }
 }
 
-/** Reads the refcounts that the file keeps. What cannot be read is a finding, and counts as 0. */
+/**
+ * Reads the refcounts that the file keeps. What cannot be read is a finding, and counts as 0. Each block is
+ * read once; what blocks say about clusters beyond the end of the file is left aside.
+ */
 export async function readRefcounts(
   source: ByteSource,
   header: Qcow2Header,
   findings: Findings,
   signal?: AbortSignal,
-): Promise<{ counts: HostClusterCounts; blockOffsets: number[] }> {
+): Promise<{ counts: HostClusterCounts; blockOffsets: ReadonlySet<number> }> {
   const { clusterBytes, refcountBits } = header;
+  const structure = 'qcow2 refcount table';
   const counts = new HostClusterCounts(source, clusterBytes);
   const tableBytes = header.refcountTableClusters * clusterBytes;
   const tableOffset = header.refcountTableOffsetBytes;
-  const table = viewOf(await readStructure(source, tableOffset, tableBytes, 'qcow2 refcount table', signal));
+  const table = viewOf(await readStructure(source, tableOffset, tableBytes, structure, signal));
   const perBlock = (clusterBytes * 8) / refcountBits;
-  const blockOffsets: number[] = [];
+  const blockOffsets = new Set<number>();
   for (let i = 0; i < tableBytes / 8; i++) {
-    const offset = table.getBigUint64(i * 8);
-    if (offset === 0n) continue;
+    const entry = table.getBigUint64(i * 8);
+    if (entry === 0n) continue;
     const at = tableOffset + i * 8;
-    if (offset % BigInt(clusterBytes) !== 0n || offset + BigInt(clusterBytes) > BigInt(source.lengthBytes)) {
-      findings.add('corruption', 'qcow2 refcount table', `refcount block ${i} cannot stand at ${offset}`, at);
+    if (entry % BigInt(clusterBytes) !== 0n || entry + BigInt(clusterBytes) > BigInt(source.lengthBytes)) {
+      findings.add('corruption', structure, `refcount block ${i} cannot stand at ${entry}`, at);
       continue;
     }
-    blockOffsets.push(Number(offset));
-    const block = await readStructure(source, Number(offset), clusterBytes, 'qcow2 refcount block', signal);
-    for (let k = 0; k < perBlock; k++) {
-      const count = refcountAt(block, k, refcountBits);
-      if (count === 0) continue;
-      const index = i * perBlock + k;
-      if (index < counts.clusterCount) counts.set(index, count);
-      else
-        findings.add(
-          'leak',
-          'qcow2 refcount block',
-          `cluster ${index} beyond the end of the file is counted`,
-        );
+    const offsetBytes = Number(entry);
+    if (blockOffsets.has(offsetBytes)) {
+      findings.add('corruption', structure, `refcount block ${i} stands where another one does`, at);
+      continue;
     }
+    blockOffsets.add(offsetBytes);
+    const first = i * perBlock;
+    const count = Math.min(perBlock, counts.clusterCount - first);
+    if (count <= 0) continue;
+    const block = await readStructure(source, offsetBytes, clusterBytes, 'qcow2 refcount block', signal);
+    for (let k = 0; k < count; k++) counts.set(first + k, refcountAt(block, k, refcountBits));
   }
   return { counts, blockOffsets };
 }

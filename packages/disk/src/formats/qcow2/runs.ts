@@ -1,9 +1,10 @@
 import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import type { Qcow2Header } from './header.ts';
-import { entryOffset, type Qcow2Tables, requireOutsideTables } from './tables.ts';
+import { compressedPlace, entryOffset, type Qcow2Tables, requireOutsideTables } from './tables.ts';
 
-const TWO_32 = 2 ** 32;
+/** Host offsets have 56 bits. */
+const HOST_BYTES_END = 2 ** 56;
 const SUBCLUSTER_COUNT = 32;
 
 /** What a run of guest bytes is made of in the file. */
@@ -92,15 +93,12 @@ class TableDecoder {
   readonly #header: Qcow2Header;
   readonly #table: DataView;
   readonly #tableOffset: number;
-  /** compressed entries: bits below are the offset's high part (specification, "Compressed Clusters"). */
-  readonly #offsetHighBits: number;
 
   constructor(source: ByteSource, header: Qcow2Header, table: DataView, tableOffset: number) {
     this.#source = source;
     this.#header = header;
     this.#table = table;
     this.#tableOffset = tableOffset;
-    this.#offsetHighBits = 62 - (header.clusterBits - 8) - 32;
   }
 
   *runs(tableGuestBytes: number, first: number, end: number): Iterable<Qcow2Run> {
@@ -130,8 +128,8 @@ class TableDecoder {
 
   #compressed(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
     const place = this.#place(at);
-    const offsetHigh = (high & (2 ** this.#offsetHighBits - 1)) >>> 0;
-    if (offsetHigh > 0x00ffffff || high >= 0x80000000) {
+    const { hostBytes, sectorCount } = compressedPlace(high, low, this.#header.clusterBits);
+    if (hostBytes >= HOST_BYTES_END || high >= 0x80000000) {
       throw new ImageError('IMAGE_MALFORMED', 'a compressed cluster has reserved bits set', place);
     }
     if (
@@ -140,9 +138,7 @@ class TableDecoder {
     ) {
       throw new ImageError('IMAGE_MALFORMED', 'a compressed cluster has subclusters', place);
     }
-    const hostBytes = offsetHigh * TWO_32 + low;
-    const additionalSectors = Math.floor((high & 0x3fffffff) / 2 ** this.#offsetHighBits);
-    const storedBytes = (additionalSectors + 1) * 512 - (hostBytes % 512);
+    const storedBytes = sectorCount * 512 - (hostBytes % 512);
     if (hostBytes >= this.#source.lengthBytes) {
       throw new ImageError(
         'IMAGE_TRUNCATED',

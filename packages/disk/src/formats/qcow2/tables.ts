@@ -11,6 +11,25 @@ export function entryOffset(high: number, low: number): number {
   return (high & 0x00ffffff) * TWO_32 + ((low & 0xfffffe00) >>> 0);
 }
 
+/** Where the data of a compressed cluster stands: any byte, and the sectors that it touches. */
+export interface CompressedPlace {
+  readonly hostBytes: number;
+  readonly sectorCount: number;
+}
+
+/**
+ * An L2 entry with bit 62 set (specification, "Compressed Clusters Descriptor"): the offset takes the lower
+ * 62 - (cluster_bits - 8) bits, the number of sectors beyond the first those above it.
+ */
+export function compressedPlace(high: number, low: number, clusterBits: number): CompressedPlace {
+  const offsetHighValues = 2 ** (62 - (clusterBits - 8) - 32);
+  const fields = high & 0x3fffffff;
+  return {
+    hostBytes: (fields % offsetHighValues) * TWO_32 + low,
+    sectorCount: Math.floor(fields / offsetHighValues) + 1,
+  };
+}
+
 /** The L1 table and the L2 tables that it names, these read when needed and kept within a budget. */
 export class Qcow2Tables {
   readonly #source: ByteSource;
@@ -38,8 +57,8 @@ export class Qcow2Tables {
     const low = this.#l1.getUint32(l1Index * 8 + 4);
     const offsetBytes = entryOffset(high, low);
     const place = { structure: 'qcow2 L1 table', offsetBytes: this.#header.l1OffsetBytes + l1Index * 8 };
-    if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) {
-      throw new ImageError('IMAGE_MALFORMED', `L1 entry ${l1Index} has reserved bits set`, place);
+    if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0 || (offsetBytes === 0 && high !== 0)) {
+      throw new ImageError('IMAGE_MALFORMED', `L1 entry ${l1Index} has bits set that it may not have`, place);
     }
     if (offsetBytes % this.#header.clusterBytes !== 0) {
       throw new ImageError('IMAGE_MALFORMED', `L1 entry ${l1Index} is not at a cluster's start`, place);
