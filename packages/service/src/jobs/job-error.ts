@@ -1,4 +1,5 @@
 import { ImageError, StoreError } from '@gantry/disk';
+import { isTransientDatabaseError } from '../db/transient-errors.ts';
 import { DomainError } from '../domain/errors.ts';
 import type { JobError } from './job.ts';
 
@@ -14,7 +15,8 @@ export function toJobError(error: unknown): JobError {
   };
 }
 
-/** Whether the same again may work: the network or a disk failed, nothing was refused. */
+/** Whether the same again may work: the network, a disk or the database failed, nothing was refused. */
 export function isTransient(error: unknown): boolean {
+  if (isTransientDatabaseError(error)) return true;
   return error instanceof StoreError && (error.code === 'STORE_UNREACHABLE' || error.code === 'STORE_IO');
 }

@@ -113,7 +113,7 @@ export class RunningJob implements JobContext {
    * when it waits. Throws what kept the ending from being written: the job stays running until its lease ends.
    */
   async run(handler: JobHandler): Promise<{ retryAfterMs: number | undefined }> {
-    const heartbeat = setInterval(() => void this.#renew(), this.#options.heartbeatMs);
+    const heartbeat = setInterval(() => void this.#renew(), this.#options.heartbeatMs).unref();
     try {
       return await this.#attempt(handler);
     } finally {
