@@ -50,8 +50,10 @@ export async function* clusterRuns(
   for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
     signal?.throwIfAborted();
     const l1Index = Math.floor(at / tableBytes);
-    const tableEnd = Math.min((l1Index + 1) * tableBytes, toBytes);
     const l2Offset = tables.l2Offset(l1Index);
+    let endIndex = l1Index + 1;
+    while (l2Offset === 0 && endIndex * tableBytes < toBytes && tables.l2Offset(endIndex) === 0) endIndex++;
+    const tableEnd = Math.min(endIndex * tableBytes, toBytes);
     if (l2Offset === 0) {
       yield { kind: 'hole', offsetBytes: at, lengthBytes: tableEnd - at };
     } else {

@@ -1,4 +1,5 @@
 import { viewOf } from '../../bytes/fields.ts';
+import { ceilDivide } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import type { Qcow2Header } from './header.ts';
@@ -48,7 +49,28 @@ export class Qcow2Tables {
   static async open(source: ByteSource, header: Qcow2Header, signal?: AbortSignal): Promise<Qcow2Tables> {
     const { l1OffsetBytes, l1EntryCount } = header;
     const l1 = await readStructure(source, l1OffsetBytes, l1EntryCount * 8, 'qcow2 L1 table', signal);
-    return new Qcow2Tables(source, header, l1);
+    const tables = new Qcow2Tables(source, header, l1);
+    tables.#requireDistinctTables();
+    return tables;
+  }
+
+  /** One table under many entries would make a disk of any size, with data everywhere, out of a small file. */
+  #requireDistinctTables(): void {
+    const { clusterBytes, l2EntryCount, virtualSizeBytes } = this.#header;
+    const entryCount = ceilDivide(virtualSizeBytes, clusterBytes * l2EntryCount);
+    const offsets = new Float64Array(entryCount);
+    for (let i = 0; i < entryCount; i++) {
+      offsets[i] = entryOffset(this.#l1.getUint32(i * 8), this.#l1.getUint32(i * 8 + 4));
+    }
+    offsets.sort();
+    for (let i = 1; i < entryCount; i++) {
+      if (offsets[i] === 0 || offsets[i] !== offsets[i - 1]) continue;
+      throw new ImageError('IMAGE_MALFORMED', `two L1 entries name the L2 table at ${offsets[i]}`, {
+        structure: 'qcow2 L1 table',
+        offsetBytes: this.#header.l1OffsetBytes,
+        hint: 'the image is damaged or was made to mislead: do not use it',
+      });
+    }
   }
 
   /** Host offset of an L2 table, 0 when there is none. Checks the entry. */
