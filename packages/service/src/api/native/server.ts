@@ -56,7 +56,6 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
     );
   });
   observeRequests(app, parts.metrics);
-  await app.register(systemRoutes(parts.metrics, parts.ready));
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -70,6 +69,8 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
     },
     transform: jsonSchemaTransform,
   });
+  // After the description, which lists the routes that come after it.
+  await app.register(systemRoutes(parts.metrics, parts.ready));
   await app.register(
     async (api) => {
       await api.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' });
