@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFile, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { gantry, run, startGantry, temporaryFolder } from '../../command.testkit.ts';
+import { closedPort, gantry, run, startGantry, temporaryFolder } from '../../command.testkit.ts';
 import { qemuImg, rangeServer, sampleDisk, sampleFiles } from './images.testkit.ts';
 
 const MIB = 1024 * 1024;
@@ -187,7 +187,7 @@ test('what is wrong with the input has its own code and exit status', async (t) 
     [['disk', 'measure', qcow2, '--to', 'qcow2', '-O', 'nonsense'], 2, 'USAGE'],
     [['disk', 'measure', qcow2, '--to', 'qcow2', '--compress', 'lzo'], 2, 'USAGE'],
     [['disk', 'convert', qcow2, 'x.raw', '--seed', '12'], 2, 'USAGE'],
-    [['disk', 'digest', 'http://127.0.0.1:1/disk'], 1, 'STORE_UNREACHABLE'],
+    [['disk', 'digest', `http://127.0.0.1:${await closedPort()}/disk`], 1, 'STORE_UNREACHABLE'],
   ] as const) {
     const result = await gantry(args);
     assert.equal(result.code, code, `${args.join(' ')}: ${result.stderr}`);

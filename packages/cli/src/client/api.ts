@@ -1,0 +1,78 @@
+// What the native API answers, as far as the command uses it; `/api/v1/docs` of a service describes it all.
+
+import type { Plain } from '../output/yaml.ts';
+
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  readonly nextStartAfter: string | null;
+}
+
+export interface Bucket {
+  readonly name: string;
+  readonly createdAtMs: number;
+}
+
+export interface ObjectEntry {
+  readonly key: string;
+  readonly lengthBytes: number;
+  readonly etag: string;
+  readonly contentType: string | null;
+  readonly createdAtMs: number;
+  /** What the object shows when it is a view of an image. */
+  readonly view: { readonly [key: string]: unknown } | null;
+}
+
+export interface UploadPart {
+  readonly partNumber: number;
+  readonly lengthBytes: number;
+  readonly etag: string;
+}
+
+export interface Upload {
+  readonly id: string;
+  readonly key: string;
+  readonly createdAtMs: number;
+}
+
+export interface UploadWithParts extends Upload {
+  readonly parts: readonly UploadPart[];
+}
+
+export interface Image {
+  readonly id: string;
+  readonly name: string;
+  readonly sourceFormat: string;
+  readonly virtualSizeBytes: number;
+  readonly diskDigest: string;
+  readonly createdAtMs: number;
+  /** What the headers of the imported file said. */
+  readonly details: Plain;
+}
+
+export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
+
+export interface Job {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: JobState;
+  readonly phase: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number | null;
+  readonly bytesPerSecond: number | null;
+  readonly result: { readonly [key: string]: unknown } | null;
+  readonly error: { readonly code: string; readonly message: string; readonly hint?: string | null } | null;
+  readonly attempt: number;
+  readonly createdAtMs: number;
+  readonly startedAtMs: number | null;
+  readonly finishedAtMs: number | null;
+}
+
+export interface JobLogLine {
+  readonly atMs: number;
+  readonly level: 'info' | 'warning' | 'error';
+  readonly message: string;
+}
+
+export interface JobWithLog extends Job {
+  readonly log: readonly JobLogLine[];
+}

@@ -1,0 +1,44 @@
+import { fileSource, probeFormat } from '@gantry/disk';
+import type { Image } from '../../client/api.ts';
+import { connect } from '../../client/client.ts';
+import { LocalFile } from '../../client/local-file.ts';
+import type { Context } from '../../context.ts';
+import { printImage } from './print.ts';
+
+/** Sends the file in one request; the image is there when it is answered. */
+export async function streamIn(
+  context: Context,
+  path: string,
+  options: { readonly name: string; readonly format?: string },
+): Promise<undefined> {
+  const { signal, progress } = context;
+  const format = options.format ?? (await formatOf(path, signal));
+  const client = await connect(context);
+  const file = await LocalFile.open(path, signal);
+  try {
+    const totalBytes = file.lengthBytes;
+    let doneBytes = 0;
+    const body = file.range(0, totalBytes, (count) => {
+      doneBytes += count;
+      progress.step({ phase: 'upload', doneBytes, totalBytes });
+    });
+    const query = { name: options.name, format };
+    const { image } = await client.json<{ image: Image }>('POST', '/images/stream', { query, body });
+    await file.requireUnchanged();
+    progress.end();
+    await printImage(context, image);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The service cannot look at the end of a stream: the format is found here. */
+async function formatOf(path: string, signal: AbortSignal): Promise<string> {
+  const source = await fileSource(path);
+  try {
+    const { name } = await probeFormat(source, signal);
+    return name;
+  } finally {
+    await source.close();
+  }
+}

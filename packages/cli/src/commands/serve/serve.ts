@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { serve } from '@gantry/service';
+import type { Context } from '../../context.ts';
+import { EXIT, type ExitCode } from '../../errors/codes.ts';
+import { printable } from '../../output/printable.ts';
+import { recordRunning, runningFolder } from '../../profile/running.ts';
+
+interface ServeOptions {
+  readonly data: string;
+  readonly listen: string;
+  readonly logLevel: string;
+  readonly allow?: readonly string[];
+}
+
+export async function run(
+  context: Context,
+  _args: readonly [],
+  { data, listen, logLevel, allow }: ServeOptions,
+): Promise<ExitCode> {
+  const dataFolder = resolve(data);
+  const service = await serve({ dataFolder, listen, logLevel, allowNetworks: allow ?? [] });
+  try {
+    const { address, profilePath } = service;
+    const forget = await announce(context, profilePath);
+    const lines = announcement(address, dataFolder, profilePath);
+    await context.output.record({ address, dataFolder, profile: profilePath, processId: process.pid }, lines);
+    if (!context.signal.aborted) await once(context.signal, 'abort');
+    await forget();
+  } finally {
+    await service.stop();
+  }
+  return EXIT.ok;
+}
+
+/** Lets the command find the service; it serves all the same where that cannot be written down. */
+async function announce({ environment, progress }: Context, profile: string): Promise<() => Promise<void>> {
+  try {
+    return await recordRunning(runningFolder(environment), profile);
+  } catch (error) {
+    progress.note(`warning: the command will not find this service by itself: ${(error as Error).message}`);
+    return async () => {};
+  }
+}
+
+function announcement(address: string, dataFolder: string, profile: string): string[] {
+  return [
+    `Gantry answers at ${address}`,
+    `  API:      ${address}/api/v1, described at ${address}/api/v1/docs`,
+    `  Data:     ${printable(dataFolder)}`,
+    `  Profile:  ${printable(profile)} (address and token of the administrator; keep it to yourself)`,
+    '  Command:  gantry image list, from this clone; from elsewhere add --profile with the file above',
+    'Ctrl-C stops it; what is at work then goes on with the next start.',
+  ];
+}
