@@ -1,6 +1,6 @@
 /** What JSON can say. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
-export interface JsonObject {
+interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 

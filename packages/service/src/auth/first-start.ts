@@ -9,8 +9,8 @@ import type { TenancyRow, UserRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import { makeToken } from './tokens.ts';
 
-export const FIRST_TENANCY = 'main';
-export const FIRST_USER = 'admin';
+const FIRST_TENANCY = 'main';
+const FIRST_USER = 'admin';
 
 export interface FirstStart {
   readonly tenancy: TenancyRow;

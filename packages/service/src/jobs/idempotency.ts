@@ -62,7 +62,8 @@ export class Idempotency {
     try {
       answer = await run();
     } catch (error) {
-      await releaseIdempotencyKey(this.#queries, hold);
+      // A key that cannot be freed now is free when a request may take no longer.
+      await releaseIdempotencyKey(this.#queries, hold).catch(() => {});
       throw error;
     }
     if (answer.statusCode >= 500) await releaseIdempotencyKey(this.#queries, hold);

@@ -2,7 +2,7 @@ import type { JobLogLine as JobLogLineRow } from '../db/repositories/jobs.ts';
 import type { JobLogLevel, JobRow, JobState } from '../db/schema.ts';
 import type { JsonValue } from '../json.ts';
 
-export type { JobLogLevel, JobState };
+export type { JobState };
 
 /** Why a job failed, as its user sees it. */
 export interface JobError {

@@ -432,6 +432,31 @@ forEachEngine('what a handler writes at its success comes with it, once', async 
   await runner.stop();
 });
 
+forEachEngine('what comes after a success is done once, and whatever comes of it', async (open) => {
+  const jobs = await makeQueue(await open());
+  const logger = makeLogger();
+  const tidied: string[] = [];
+  const handler: JobHandler = async (context) => {
+    context.afterSuccess(async () => {
+      tidied.push(`${context.input}: ${(await jobs.queue.get(jobs.tenancyId, context.job.id)).state}`);
+      throw new Error('a stubborn file');
+    });
+    if (context.input === 'failing') throw new DomainError('INVALID', 'no');
+    return null;
+  };
+  const runner = makeRunner(jobs, { import: handler }, { logger });
+  await runner.start();
+  assert.equal((await waitForJob(jobs.queue, await jobs.create('import', 'failing'))).state, 'failed');
+  const { id } = await waitForJob(jobs.queue, await jobs.create('import', 'working'));
+  await runner.stop();
+  assert.equal((await jobs.queue.get(jobs.tenancyId, id)).state, 'succeeded');
+  assert.deepEqual(tidied, ['working: succeeded']);
+  assert.deepEqual(
+    logger.entries.map((entry) => entry.message),
+    ['a job that succeeded was not tidied up'],
+  );
+});
+
 forEachEngine('a handler that logs without end fills no database', async (open) => {
   const jobs = await makeQueue(await open());
   const runner = makeRunner(jobs, {

@@ -128,11 +128,19 @@ export class RunningJob implements JobContext {
       const result = await handler(this);
       await this.#flush();
       const ended = await this.#lease.succeed(result, this.#atSuccess);
-      if (ended.state === 'succeeded') await this.#afterSuccess?.();
+      if (ended.state === 'succeeded') await this.#tidy();
     } catch (error) {
       return this.#settle(error);
     }
     return { retryAfterMs: undefined };
+  }
+
+  async #tidy(): Promise<void> {
+    try {
+      await this.#afterSuccess?.();
+    } catch (error) {
+      this.#options.logger.warn({ jobId: this.job.id, err: error }, 'a job that succeeded was not tidied up');
+    }
   }
 
   #begin(): void {

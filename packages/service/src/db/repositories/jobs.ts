@@ -203,11 +203,7 @@ export function listJobLog(
 
 /** All jobs that are not over, of all tenancies. */
 export function liveJobs(queries: Queries): Promise<Pick<JobRow, 'id' | 'input_json' | 'checkpoint_json'>[]> {
-  return queries
-    .selectFrom('jobs')
-    .select(['id', 'input_json', 'checkpoint_json'])
-    .where('state', 'in', ['queued', 'running'])
-    .execute();
+  return queries.selectFrom('jobs').select(['id', 'input_json', 'checkpoint_json']).where(notOver).execute();
 }
 
 /** How many jobs there are in each state that occurs. */
