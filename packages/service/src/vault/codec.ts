@@ -125,6 +125,8 @@ export class Codec {
       if (thread === undefined) return;
       const job = this.#jobs.shift();
       if (job === undefined) return;
+      // A thread keeps the process alive only while it has something to do.
+      if (thread.jobs.length === 0) thread.worker.ref();
       thread.jobs.push(job);
       thread.worker.postMessage(job.task);
     }
@@ -143,12 +145,15 @@ export class Codec {
   #startThread(): Thread {
     const worker = new Worker(new URL('./codec-worker.ts', import.meta.url), {
       name: 'vault codec',
+      // Not the options of this process, which may be about its own entry.
+      execArgv: [],
       // Compressed pieces are young garbage: a small young generation keeps the thread's memory small.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     const thread: Thread = { worker, jobs: [] };
     worker.on('message', (answer: CodecAnswer) => {
       const job = thread.jobs.shift();
+      if (thread.jobs.length === 0) worker.unref();
       if (answer.error === undefined) job?.resolve(answer);
       else job?.reject(answer.error);
       this.#dispatch();
