@@ -1,3 +1,4 @@
+import type { Updateable } from 'kysely';
 import {
   insertJobLog,
   type JobHold,
@@ -144,7 +145,7 @@ export class JobLease {
     );
   }
 
-  async #update(changes: Parameters<typeof updateHeldJob>[2]): Promise<JobRow> {
+  async #update(changes: Updateable<JobRow>): Promise<Pick<JobRow, 'cancel_requested'>> {
     const row = await updateHeldJob(this.#queries, this.#hold, { ...changes, updated_at_ms: this.#now() });
     if (row === undefined) throw new LeaseLost(this.job.id);
     return row;

@@ -126,14 +126,14 @@ export function updateHeldJob(
   queries: Queries,
   hold: JobHold,
   changes: Updateable<JobRow>,
-): Promise<JobRow | undefined> {
+): Promise<Pick<JobRow, 'cancel_requested'> | undefined> {
   return queries
     .updateTable('jobs')
     .set(changes)
     .where('id', '=', hold.id)
     .where('fence', '=', hold.fence)
     .where('state', '=', 'running')
-    .returningAll()
+    .returning('cancel_requested')
     .executeTakeFirst();
 }
 
