@@ -109,6 +109,10 @@ export class AllocationMap {
           continue;
         }
       }
+      if (index % 8 === 0 && this.#bits[index / 8] === 0) {
+        index += 8;
+        continue;
+      }
       if (this.has(index)) yield index;
       index++;
     }
@@ -131,24 +135,30 @@ export class AllocationMap {
   runEnd(index: number): number {
     const used = this.has(index);
     const full = used ? GROUP_BLOCKS : 0;
+    const same = used ? 0xff : 0;
     let end = index + 1;
     while (end < this.blockCount) {
       if (end % GROUP_BLOCKS === 0) {
         const group = end / GROUP_BLOCKS;
         if ((this.#before[group + 1] ?? 0) - (this.#before[group] ?? 0) === full) {
-          end = Math.min(end + GROUP_BLOCKS, this.blockCount);
+          end += GROUP_BLOCKS;
           continue;
         }
+      }
+      if (end % 8 === 0 && this.#bits[end / 8] === same) {
+        end += 8;
+        continue;
       }
       if (this.has(end) !== used) break;
       end++;
     }
-    return end;
+    return Math.min(end, this.blockCount);
   }
 
   /** True when any block of [from, to) is used. */
   hasAny(from: number, to: number): boolean {
-    return this.rank(Math.min(to, this.blockCount)) > this.rank(Math.min(from, this.blockCount));
+    for (const _ of this.used(from, Math.min(to, this.blockCount))) return true;
+    return false;
   }
 }
 

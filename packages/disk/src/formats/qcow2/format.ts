@@ -75,7 +75,7 @@ function requireL1Fits(virtualSizeBytes: number, clusterBytes: number): void {
 function clusterSize(request: WriteRequest): number {
   const text = request.options[CLUSTER_SIZE.name];
   if (text === undefined) return DEFAULT_CLUSTER_BYTES;
-  const bytes = Number(text);
+  const bytes = /^\d+$/.test(text) ? Number(text) : 0;
   if (isPowerOfTwo(bytes) && bytes >= 2 ** CLUSTER_BITS_MIN && bytes <= 2 ** CLUSTER_BITS_MAX) return bytes;
   throw new ImageError('IMAGE_OPTION', `cluster_size cannot be ${JSON.stringify(text)}`, {
     structure: 'option cluster_size',

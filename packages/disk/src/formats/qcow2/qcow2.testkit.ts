@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { Disk } from '../../disk/disk.ts';
+import fc from 'fast-check';
+import type { Disk, Extent } from '../../disk/disk.ts';
 import { type ResolvedReference, suppliedReferences } from '../../disk/reference-gate.ts';
+import { memorySource } from '../../io/memory.ts';
 import { fileSource } from '../../io/node-file.ts';
 import { assertExtentsTellTheTruth, assertSameBytes, diskBytes, tool } from '../images.testkit.ts';
 import { openDisk } from '../open.ts';
+import { rawDisk } from '../raw/format.ts';
 
 /** Makes a qcow2 with qemu-img and runs qemu-io commands on it. */
 export async function qemuImage(
@@ -72,3 +75,87 @@ export const inFolder =
   (folder: string) =>
   (name: string): string =>
     join(folder, name);
+
+/** Bytes with what compresses (text), what does not (noise), stored zeros and nothing, in the given pieces. */
+export interface Content {
+  readonly lengthBytes: number;
+  readonly pieces: readonly { at: number; length: number; kind: 'text' | 'noise' | 'zeros' }[];
+}
+
+const NOISE = randomLikeBytes(2 ** 20);
+
+function randomLikeBytes(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = 1;
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}
+
+/** A disk of such content in memory: data where a piece stands, holes elsewhere. */
+export function contentDisk(content: Content): { disk: Disk; bytes: Uint8Array } {
+  const bytes = new Uint8Array(content.lengthBytes);
+  const runs: { from: number; to: number }[] = [];
+  for (const { at, length, kind } of content.pieces) {
+    const to = Math.min(at + length, bytes.length);
+    for (let i = at; i < to; i++) {
+      bytes[i] =
+        kind === 'zeros' ? 0 : kind === 'text' ? 97 + ((i >> 7) % 20) : (NOISE[i % NOISE.length] ?? 0);
+    }
+    if (at < to) runs.push({ from: at, to });
+  }
+  runs.sort((a, b) => a.from - b.from);
+  const disk: Disk = {
+    ...rawDisk(memorySource(bytes)),
+    async *extents(from, to): AsyncGenerator<Extent> {
+      let at = from;
+      for (const run of runs) {
+        const start = Math.min(Math.max(run.from, at), to);
+        const end = Math.min(Math.max(run.to, at), to);
+        if (start > at) yield { offsetBytes: at, lengthBytes: start - at, kind: 'hole' };
+        if (end > start) yield { offsetBytes: start, lengthBytes: end - start, kind: 'data' };
+        at = end;
+      }
+      if (at < to) yield { offsetBytes: at, lengthBytes: to - at, kind: 'hole' };
+    },
+  };
+  return { disk, bytes };
+}
+
+/** Content of up to 3 MiB, any length, with pieces around the borders of clusters. */
+export const contents: fc.Arbitrary<Content> = fc.record({
+  lengthBytes: fc.oneof(
+    fc.nat({ max: 3 * 2 ** 20 }),
+    fc.nat({ max: 5000 }),
+    fc.constantFrom(0, 1, 512, 65536, 2 ** 20),
+  ),
+  pieces: fc.array(
+    fc.record({
+      at: fc.oneof(
+        fc.nat({ max: 3 * 2 ** 20 }),
+        fc.nat({ max: 48 }).map((i) => i * 65536),
+      ),
+      length: fc.oneof(fc.nat({ max: 300_000 }), fc.constantFrom(1, 512, 65536, 131_072)),
+      kind: fc.constantFrom('text' as const, 'noise' as const, 'zeros' as const),
+    }),
+    { maxLength: 8 },
+  ),
+});
+
+/** Asserts that qemu-img reads an image as these bytes (zeros after them) and finds nothing wrong with it. */
+export async function assertQemuReadsAs(
+  folder: string,
+  image: Uint8Array,
+  bytes: Uint8Array,
+  what: string,
+): Promise<void> {
+  const at = inFolder(folder);
+  await writeFile(at('written.qcow2'), image);
+  await writeFile(at('expected.raw'), bytes);
+  await truncate(at('expected.raw'), Math.ceil(bytes.length / 512) * 512);
+  const compare = ['compare', '-f', 'qcow2', '-F', 'raw', at('written.qcow2'), at('expected.raw')];
+  assert.equal(await tool('qemu-img', ...compare), 'Images are identical.\n', what);
+  assert.match(await tool('qemu-img', 'check', '-f', 'qcow2', at('written.qcow2')), /No errors/, what);
+}
