@@ -1,10 +1,10 @@
-import type { FastifyRequest } from 'fastify';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { ObjectPlace, Objects, StoredObject } from '../../domain/objects.ts';
 import { writeCondition } from './conditions.ts';
 import { errorBody } from './errors.ts';
 import { listingQuery, pageBody } from './listing.ts';
+import type { Principal } from './principal.ts';
 import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
 import { sendHead, sendSource } from './send-source.ts';
 
@@ -66,7 +66,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         produces: ['application/octet-stream'],
       },
       async handler(request, reply) {
-        const place = placeOf(request, request.params);
+        const place = placeOf(request.principal, request.params);
         if (request.method === 'HEAD') {
           const object = await objects.get(place);
           return sendHead(request, reply, object.lengthBytes, representationOf(object));
@@ -92,11 +92,15 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         },
       },
       async (request, reply) => {
-        const { object, isNew } = await objects.put(placeOf(request, request.params), requestBody(request), {
-          ...bodyHeaders(request),
-          contentType: request.headers['content-type'],
-          condition: writeCondition(request.headers),
-        });
+        const { object, isNew } = await objects.put(
+          placeOf(request.principal, request.params),
+          requestBody(request),
+          {
+            ...bodyHeaders(request),
+            contentType: request.headers['content-type'],
+            condition: writeCondition(request.headers),
+          },
+        );
         reply.status(isNew ? 201 : 200).header('etag', `"${object.etag}"`);
         return toObjectBody(object);
       },
@@ -112,15 +116,15 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         },
       },
       async (request, reply) => {
-        await objects.delete(placeOf(request, request.params), writeCondition(request.headers));
+        await objects.delete(placeOf(request.principal, request.params), writeCondition(request.headers));
         await reply.status(204).send(null);
       },
     );
   };
 }
 
-function placeOf(request: FastifyRequest, params: z.infer<typeof objectParameters>): ObjectPlace {
-  return { tenancyId: request.principal.tenancyId, bucket: params.bucket, key: params['*'] };
+function placeOf({ tenancyId }: Principal, params: z.infer<typeof objectParameters>): ObjectPlace {
+  return { tenancyId, bucket: params.bucket, key: params['*'] };
 }
 
 function representationOf(object: StoredObject): {

@@ -1,4 +1,3 @@
-import type { FastifyRequest } from 'fastify';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { LARGEST_PART_NUMBER, type Upload, type UploadPlace, type Uploads } from '../../domain/uploads.ts';
@@ -8,6 +7,7 @@ import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import { objectBody, toObjectBody } from './objects.ts';
+import type { Principal } from './principal.ts';
 import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
 
 const partNumber = z.number().int().min(1).max(LARGEST_PART_NUMBER);
@@ -83,7 +83,8 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
           response: { 200: uploadWithPartsBody, default: errorBody },
         },
       },
-      async (request) => uploadWithPartsBody.parse(await uploads.get(placeOf(request, request.params))),
+      async (request) =>
+        uploadWithPartsBody.parse(await uploads.get(placeOf(request.principal, request.params))),
     );
     app.post(
       '/buckets/:bucket/uploads/:uploadId/complete',
@@ -103,7 +104,7 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
         idempotently(idempotency, request, reply, async () => {
           const { parts } = request.body;
           const condition = writeCondition(request.headers);
-          const object = await uploads.complete(placeOf(request, request.params), parts, condition);
+          const object = await uploads.complete(placeOf(request.principal, request.params), parts, condition);
           return { statusCode: 200, body: toObjectBody(object) };
         }),
     );
@@ -118,7 +119,7 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
         },
       },
       async (request, reply) => {
-        await uploads.abort(placeOf(request, request.params));
+        await uploads.abort(placeOf(request.principal, request.params));
         await reply.status(204).send(null);
       },
     );
@@ -142,7 +143,7 @@ function partRoutes(uploads: Uploads): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        const place = placeOf(request, request.params);
+        const place = placeOf(request.principal, request.params);
         const { partNumber: number } = request.params;
         const part = await uploads.putPart(place, number, requestBody(request), bodyHeaders(request));
         reply.header('etag', `"${part.etag}"`);
@@ -152,9 +153,9 @@ function partRoutes(uploads: Uploads): FastifyPluginAsyncZod {
   };
 }
 
-function placeOf(request: FastifyRequest, params: { bucket: string; uploadId: string }): UploadPlace {
+function placeOf({ tenancyId }: Principal, params: { bucket: string; uploadId: string }): UploadPlace {
   const { bucket, uploadId } = params;
-  return { tenancyId: request.principal.tenancyId, bucket, uploadId };
+  return { tenancyId, bucket, uploadId };
 }
 
 function toUploadBody(upload: Upload): z.infer<typeof uploadBody> {
