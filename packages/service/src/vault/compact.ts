@@ -40,8 +40,8 @@ export async function compactSegments(state: VaultState, options: CollectOptions
     for (const segment of victims) segment.busy = false;
   }
   removedBytes += await segments.removeStrangers();
-  const { damagedCount, movedBytes } = compaction;
-  return { segmentCount, damagedCount, freedBytes: removedBytes - movedBytes };
+  const { damagedCount, addedBytes } = compaction;
+  return { segmentCount, damagedCount, freedBytes: removedBytes - addedBytes };
 }
 
 function isWorthless(segment: Segment): boolean {
@@ -51,7 +51,8 @@ function isWorthless(segment: Segment): boolean {
 /** Moves blocks to segments with room. */
 class Compaction {
   damagedCount = 0;
-  movedBytes = 0;
+  /** What moving blocks took elsewhere. */
+  addedBytes = 0;
   readonly #state: VaultState;
   readonly #signal: AbortSignal | undefined;
   #target: SegmentAppender | undefined;
@@ -81,8 +82,10 @@ class Compaction {
 
   async #move(segment: Segment, rows: readonly VaultBlockRow[]): Promise<void> {
     if (this.#target?.isFull) await this.end();
-    this.#target ??= await this.#state.segments.takeForAppend();
-    const target = this.#target;
+    const target = this.#target ?? (await this.#state.segments.takeForAppend());
+    // One without a record was just made: those that were there are being collected themselves.
+    if (target.endBytes === SEGMENT_HEADER_BYTES) this.addedBytes += SEGMENT_HEADER_BYTES;
+    this.#target = target;
     const moved: VaultBlockRow[] = [];
     for (const run of runsOf(rows.map((row) => ({ row })))) {
       this.#signal?.throwIfAborted();
@@ -136,7 +139,7 @@ class Compaction {
     target.segment.committedBytes = committedBytes;
     target.segment.liveBytes += bytes;
     segment.liveBytes -= bytes;
-    this.movedBytes += bytes;
+    this.addedBytes += bytes;
     this.#state.moves++;
   }
 }

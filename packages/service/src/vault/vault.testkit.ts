@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import type { KyselyPlugin, RootOperationNode } from 'kysely';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import { BLOCK_BYTES, PIECE_BYTES } from './block-record.ts';
@@ -188,3 +190,53 @@ export async function addImage({ kysely }: Database, manifestId: string): Promis
 }
 
 export const nothingInUse = async (): Promise<string[]> => [];
+
+/** A database in which one query, once its rows are read, waits until it is let go. */
+export interface PausingDatabase {
+  readonly database: Database;
+  /** The next query whose parts, as JSON, hold all of these words is to wait. */
+  arm(...words: string[]): void;
+  /** When it waits. */
+  reached(): Promise<void>;
+  release(): void;
+}
+
+export function pausingDatabase(database: Database): PausingDatabase {
+  let words: string[] | undefined;
+  let waiting: object | undefined;
+  let reached = Promise.withResolvers<void>();
+  let released = Promise.withResolvers<void>();
+  const plugin: KyselyPlugin = {
+    transformQuery({ node, queryId }): RootOperationNode {
+      const parts = JSON.stringify(node);
+      if (words?.every((word) => parts.includes(word))) {
+        words = undefined;
+        waiting = queryId;
+      }
+      return node;
+    },
+    async transformResult({ result, queryId }) {
+      if (queryId === waiting) {
+        reached.resolve();
+        await released.promise;
+      }
+      return result;
+    },
+  };
+  return {
+    database: { ...database, kysely: database.kysely.withPlugin(plugin) },
+    arm(...some) {
+      words = some;
+      reached = Promise.withResolvers();
+      released = Promise.withResolvers();
+    },
+    reached: () => reached.promise,
+    release: () => released.resolve(),
+  };
+}
+
+/** Puts blocks whose content the vault has, and waits until it was found: nothing is committed yet. */
+export async function putKnown(writer: VaultWriter, content: DiskContent): Promise<void> {
+  await putAll(writer, content);
+  while (writer.counts.knownBlocks < content.size) await setImmediate();
+}

@@ -42,8 +42,8 @@ export class WriterWindow {
   #fresh: Map<string, FreshBlock> = new Map();
   #freshInCommit: Map<string, FreshBlock> = new Map();
   #rows: VaultBlockRow[] = [];
-  #unsaved: Uint8Array[] = [];
-  #unsavedInCommit: readonly Uint8Array[] = [];
+  /** Hashes of what was placed since the last commit began, and until it is done those before it. */
+  readonly #unsaved: Uint8Array[] = [];
   #appender: SegmentAppender | undefined;
   /** Segments that were filled since the last commit. */
   #filled: SegmentAppender[] = [];
@@ -65,9 +65,8 @@ export class WriterWindow {
   }
 
   /** Hashes that this import relies on and that no saved manifest lists. */
-  *unsavedHashes(): Iterable<Uint8Array> {
-    yield* this.#unsavedInCommit;
-    yield* this.#unsaved;
+  unsavedHashes(): Iterable<Uint8Array> {
+    return this.#unsaved;
   }
 
   /** A block is on its way: its chunk stays in memory until `settle`. */
@@ -148,8 +147,7 @@ export class WriterWindow {
     this.#rows = [];
     this.#freshInCommit = this.#fresh;
     this.#fresh = new Map();
-    this.#unsavedInCommit = this.#unsaved;
-    this.#unsaved = [];
+    const savedCount = this.#unsaved.length;
 
     for (const appender of appenders) await appender.sync();
     const lived = await this.#save(rows, chunks, ends);
@@ -158,7 +156,7 @@ export class WriterWindow {
       segment.liveBytes += lived.get(segment.number) ?? 0;
     }
     this.#freshInCommit = new Map();
-    this.#unsavedInCommit = [];
+    this.#unsaved.splice(0, savedCount);
     this.#forgetSettledChunks();
     this.#filled = this.#filled.filter((appender) => !filled.includes(appender));
     for (const appender of filled) await appender.release();
@@ -186,7 +184,6 @@ export class WriterWindow {
     ends: ReadonlyMap<Segment, number>,
   ): Promise<Map<number, number>> {
     const save = async (transaction: Queries) => {
-      for (const row of rows) this.#state.live?.add(row.block_hash);
       const added = await addBlocks(transaction, rows);
       const own = added === rows.length ? rows : await this.#adoptForeign(transaction, rows, chunks);
       const lived = new Map<number, number>();
