@@ -31,6 +31,12 @@ export async function compress(
   bytes: Uint8Array,
   options: CompressOptions = {},
 ): Promise<Uint8Array> {
+  const output = await compressWhole(kind, bytes, options);
+  // The output stands at the front of a buffer as large as the input, which would live as long as it does.
+  return output.length * 2 < bytes.length ? Uint8Array.from(output) : output;
+}
+
+function compressWhole(kind: Compression, bytes: Uint8Array, options: CompressOptions): Promise<Buffer> {
   if (kind === 'zstd') {
     return zstdCompressAsync(bytes, {
       // Known beforehand, the size keeps zstd's tables and our output buffer small: half the time.
