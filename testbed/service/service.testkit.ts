@@ -59,7 +59,7 @@ export class ServiceProcess {
 
   /** `wrapper` runs the service under another command, such as prlimit with its arguments. */
   static async start(dataFolder: string, wrapper: readonly string[] = []): Promise<ServiceProcess> {
-    const command = ['node', '--conditions=source', join(import.meta.dirname, 'serve.ts'), dataFolder];
+    const command = [process.execPath, '--conditions=source', join(import.meta.dirname, 'serve.ts'), dataFolder];
     const [program = '', ...args] = [...wrapper, ...command];
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const lines = createInterface({ input: child.stdout });

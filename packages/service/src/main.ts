@@ -128,7 +128,10 @@ const GRACE_MS = 10_000;
 
 async function closeServer(app: FastifyInstance): Promise<void> {
   const cut = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+  // A connection may become idle only now, when the rest of a refused upload was read.
+  const idle = setInterval(() => app.server.closeIdleConnections(), 50);
   await app.close();
+  clearInterval(idle);
   clearTimeout(cut);
 }
 
