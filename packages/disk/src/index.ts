@@ -58,7 +58,14 @@ export {
 } from './io/http-fetch.ts';
 export { type HttpSource, type HttpSourceOptions, httpSource } from './io/http-range.ts';
 export { memorySink, memorySource } from './io/memory.ts';
-export { fileSink, fileSource, requireUnchanged, storeError, syncFolder } from './io/node-file.ts';
+export {
+  type FileSinkOptions,
+  fileSink,
+  fileSource,
+  requireUnchanged,
+  storeError,
+  syncFolder,
+} from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';

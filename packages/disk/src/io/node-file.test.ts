@@ -163,6 +163,26 @@ test('a private file stays private when it is replaced', async (context) => {
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
+test('a finished file is inspected before it has its name, and never gets it when that fails', async (context) => {
+  const folder = await testFolder(context);
+  const path = join(folder, 'image.raw');
+  await writeFile(path, 'before');
+  const seen: string[] = [];
+  const inspect = async (partial: string) => {
+    seen.push(`${(await stat(partial)).size} ${await readFile(path, 'utf8')}`);
+    if (seen.length === 2) throw new Error('not good');
+  };
+  await (await fileSink(path, { inspect })).finish(7);
+  assert.equal((await stat(path)).size, 7);
+  await writeFile(path, 'before');
+  const sink = await fileSink(path, { inspect });
+  await assert.rejects(sink.finish(8), /not good/);
+  await sink.abort();
+  assert.deepEqual(seen, ['7 before', '8 before']);
+  assert.equal(await readFile(path, 'utf8'), 'before');
+  assert.deepEqual(await readdir(folder), ['image.raw']);
+});
+
 test('a sink over a folder or a device is refused before anything is written', async (context) => {
   const folder = await testFolder(context);
   await assert.rejects(fileSink(folder), { code: 'STORE_EXISTS', where: folder });

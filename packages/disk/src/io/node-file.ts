@@ -81,12 +81,17 @@ export async function requireUnchanged(source: ByteSource): Promise<void> {
   if (source instanceof FileSource) await source.requireUnchanged();
 }
 
+export interface FileSinkOptions {
+  /** Looks at the finished file, whole and durable, before it gets its name. When it throws, it never does. */
+  readonly inspect?: (path: string) => Promise<void>;
+}
+
 /**
  * A new file, written beside its final name and renamed over it when complete and durable. An existing file
  * is replaced only then; STORE_EXISTS for anything else that stands there, such as a folder or a device.
  * Throws StoreError, with STORE_FULL when the disk is full.
  */
-export async function fileSink(path: string): Promise<ByteSink> {
+export async function fileSink(path: string, options: FileSinkOptions = {}): Promise<ByteSink> {
   const existing = await stat(path).catch(() => undefined);
   if (existing !== undefined && !existing.isFile()) {
     throw new StoreError('STORE_EXISTS', `${path} exists and is not a file`, {
@@ -126,6 +131,11 @@ export async function fileSink(path: string): Promise<ByteSink> {
         await handle.truncate(lengthBytes);
         await handle.sync();
         await closeOnce();
+      } catch (error) {
+        throw storeError(error, path);
+      }
+      await options.inspect?.(partial);
+      try {
         await rename(partial, path);
         await syncFolder(dirname(path));
       } catch (error) {
@@ -162,7 +172,6 @@ export function storeError(error: unknown, where: string): unknown {
       return new StoreError('STORE_DENIED', `${where}: permission denied`, { where, cause: error });
     case 'ENOSPC':
     case 'EDQUOT':
-    case 'EFBIG':
       return new StoreError('STORE_FULL', `no space left for ${where}`, {
         where,
         cause: error,
