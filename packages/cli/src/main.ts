@@ -64,6 +64,8 @@ function usageMessage(error: CommanderError): string {
 /** Runs the command line (without the program's name). Gives the exit status; errors are on standard error. */
 export async function main(args: readonly string[]): Promise<number> {
   process.exitCode = EXIT.ok;
+  // A reader that went away is met by the write that needs it, or by nobody: `gantry --help | head -1`.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   try {
     await buildProgram().parseAsync(args, { from: 'user' });
     return Number(process.exitCode);

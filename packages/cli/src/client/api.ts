@@ -49,7 +49,7 @@ export interface Image {
   readonly details: Plain;
 }
 
-export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
+type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
 
 export interface Job {
   readonly id: string;

@@ -1,16 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import {
-  type ByteSink,
-  type ByteSource,
-  fileSink,
-  httpSource,
-  isZero,
-  mapOrdered,
-  storeError,
-  syncFolder,
-} from '@gantry/disk';
+import { type ByteSink, type ByteSource, httpSource, isZero, mapOrdered } from '@gantry/disk';
 import type { Context } from '../context.ts';
 import { CommandError } from '../errors/command-error.ts';
 import type { ServiceClient } from './client.ts';
@@ -74,27 +62,4 @@ export async function copySource(context: Context, source: ByteSource, sink: Byt
 
 function* chunkStarts(totalBytes: number): Iterable<number> {
   for (let at = 0; at < totalBytes; at += CHUNK_BYTES) yield at;
-}
-
-/**
- * Makes a file in two steps: `write` fills a sink of another name, `verify` looks at the finished file, and
- * only then does it get its name. Nothing is left behind when either fails.
- */
-export async function writeVerified(
-  path: string,
-  write: (sink: ByteSink) => Promise<unknown>,
-  verify: (written: string) => Promise<void>,
-): Promise<void> {
-  const unverified = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.unverified`);
-  try {
-    await write(await fileSink(unverified));
-    await verify(unverified);
-    await rename(unverified, path).catch((error) => {
-      throw storeError(error, path);
-    });
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await rm(unverified, { force: true });
-    throw error;
-  }
 }

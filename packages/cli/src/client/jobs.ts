@@ -33,8 +33,12 @@ export async function waitForJob(
   try {
     return await watch(context, client, id, deadlineMs, options.showLog ?? false);
   } catch (error) {
-    if (!context.signal.aborted) throw error;
-    throw new CommandError('INTERRUPTED', `you left; the job ${id} goes on`, { hint: watchHint(id) });
+    if (context.signal.aborted) {
+      throw new CommandError('INTERRUPTED', `you left; the job ${id} goes on`, { hint: watchHint(id) });
+    }
+    if (!(error instanceof CommandError) || error.code !== 'SERVICE_UNREACHABLE') throw error;
+    const hint = `the job goes on when the service does; ${watchHint(id)}`;
+    throw new CommandError(error.code, error.message, { where: error.where, hint, cause: error.cause });
   } finally {
     context.progress.end();
   }

@@ -28,7 +28,7 @@ export function waitTimeoutOption(): Option {
   );
 }
 
-export function parsePositiveNumber(text: string): number {
+function parsePositiveNumber(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Write a number above 0.');

@@ -20,8 +20,6 @@ export class Output {
   constructor(format: OutputFormat, stream: Writable) {
     this.format = format;
     this.#stream = stream;
-    // A closed pipe is reported to the write that meets it.
-    stream.on('error', () => {});
   }
 
   /** One thing; `lines` is what a person reads of it, the record's own members when not given. */

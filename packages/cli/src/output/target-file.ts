@@ -1,6 +1,6 @@
 import { lstat, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type ByteSink, fileSink, StoreError } from '@gantry/disk';
+import { StoreError } from '@gantry/disk';
 import { usageError } from '../errors/command-error.ts';
 
 /**
@@ -44,18 +44,4 @@ async function newTargetPath(target: string): Promise<string> {
     where: folder,
     hint: 'make the folder first',
   });
-}
-
-/** A new file that appears under its name when complete, after `before` found nothing wrong. */
-export async function targetSink(path: string, before: () => Promise<void>): Promise<ByteSink> {
-  const sink = await fileSink(path);
-  return {
-    name: sink.name,
-    write: (offsetBytes, bytes, signal) => sink.write(offsetBytes, bytes, signal),
-    abort: () => sink.abort(),
-    async finish(lengthBytes) {
-      await before();
-      await sink.finish(lengthBytes);
-    },
-  };
 }

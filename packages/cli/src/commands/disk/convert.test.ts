@@ -57,8 +57,8 @@ test('convert to - writes the bytes of the file in order, and nothing else', asy
     const toFile = await gantry(['disk', 'convert', qcow2, target, ...seed, ...options]);
     assert.equal(toFile.code, 0, toFile.stderr);
     const toPipe = await gantry(['disk', 'convert', qcow2, '-', '--to', 'vmdk', ...seed, ...options]);
-    if (toPipe.code === 0) assert.ok(toPipe.stdoutBytes.equals(await readFile(target)), options.join(' '));
-    else assert.match(toPipe.stderr, /^error\[IMAGE_NOT_SEQUENTIAL\]/);
+    assert.equal(toPipe.code, 0, toPipe.stderr);
+    assert.ok(toPipe.stdoutBytes.equals(await readFile(target)), options.join(' '));
   }
 });
 

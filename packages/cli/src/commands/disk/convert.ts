@@ -1,11 +1,11 @@
 import { extname } from 'node:path';
-import { convert, formats } from '@gantry/disk';
+import { convert, fileSink, formats } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { usageError } from '../../errors/command-error.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
-import { targetPath, targetSink } from '../../output/target-file.ts';
+import { targetPath } from '../../output/target-file.ts';
 import { ImageFiles, type ImageFilesOptions, type OpenImage, requireFormatName } from './image-files.ts';
 import { plannedLength, planTarget, type TargetOptions } from './plan.ts';
 
@@ -94,7 +94,7 @@ async function writeFile(
 ): Promise<void> {
   const { signal, progress } = context;
   const path = await targetPath(target, files.localFiles);
-  const sink = await targetSink(path, () => files.requireUnchanged());
+  const sink = await fileSink(path, { inspect: () => files.requireUnchanged() });
   const lengthBytes = await convert(disk, sink, {
     format,
     options: options.option ?? {},

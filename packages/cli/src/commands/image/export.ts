@@ -1,4 +1,4 @@
-import { denyReferences, diskDigest, fileSource, openDisk } from '@gantry/disk';
+import { denyReferences, diskDigest, fileSink, fileSource, openDisk } from '@gantry/disk';
 import type { Image, Job } from '../../client/api.ts';
 import { connect, type ServiceClient } from '../../client/client.ts';
 import { findImage, imagePath } from '../../client/images.ts';
@@ -83,9 +83,10 @@ async function exportToFile(
 ): Promise<void> {
   const path = await targetPath(to, []);
   let lengthBytes = 0;
-  await form.write(path, async (written) => {
+  const inspect = async (written: string) => {
     lengthBytes = await requireDigest(context, written, format, image);
-  });
+  };
+  await form.write(await fileSink(path, { inspect }));
   const { id, diskDigest: digest } = image;
   await context.output.record(
     { image: id, target: to, format, lengthBytes, diskDigest: digest, verified: true },

@@ -1,7 +1,7 @@
-import { type ByteSource, convert, type Disk, denyReferences, openDisk } from '@gantry/disk';
+import { type ByteSink, type ByteSource, convert, type Disk, denyReferences, openDisk } from '@gantry/disk';
 import type { Image } from '../../client/api.ts';
 import type { ServiceClient } from '../../client/client.ts';
-import { copySource, serviceLength, serviceSource, writeVerified } from '../../client/download.ts';
+import { copySource, serviceLength, serviceSource } from '../../client/download.ts';
 import { imagePath } from '../../client/images.ts';
 import { apiPath } from '../../client/paths.ts';
 import type { Context } from '../../context.ts';
@@ -11,7 +11,7 @@ import { planTarget } from '../disk/plan.ts';
 
 /** An image as a file of a format, on its way here. */
 export interface Form {
-  write(path: string, verify: (written: string) => Promise<void>): Promise<void>;
+  write(sink: ByteSink): Promise<unknown>;
   stream(): Promise<unknown>;
   close(): Promise<void>;
 }
@@ -39,7 +39,7 @@ export async function openForm(
   const view = await openView(context, client, image, options);
   if (view !== undefined && !(await isMostlyZeros(client, image, view))) {
     return {
-      write: (path, verify) => writeVerified(path, (sink) => copySource(context, view, sink), verify),
+      write: (sink) => copySource(context, view, sink),
       stream: () => streamSource(view, process.stdout, streamOptions(context)),
       close: () => view.close(),
     };
@@ -93,12 +93,7 @@ async function madeHere(
   const seed = seedOf(image);
   const plan = { options: option ?? {}, compression: compress, seed };
   return {
-    write: (path, verify) =>
-      writeVerified(
-        path,
-        (sink) => convert(disk, sink, { format, ...plan, signal, onProgress: context.progress.step }),
-        verify,
-      ),
+    write: (sink) => convert(disk, sink, { format, ...plan, signal, onProgress: context.progress.step }),
     async stream() {
       const request = { option: option ?? {}, ...(compress && { compress }), seed };
       const planned = await planTarget(context, disk, format, request);

@@ -3,6 +3,7 @@ import type { Image } from '../../client/api.ts';
 import { connect } from '../../client/client.ts';
 import { LocalFile } from '../../client/local-file.ts';
 import type { Context } from '../../context.ts';
+import { CommandError } from '../../errors/command-error.ts';
 import { printImage } from './print.ts';
 
 /** Sends the file in one request; the image is there when it is answered. */
@@ -23,13 +24,24 @@ export async function streamIn(
       progress.step({ phase: 'upload', doneBytes, totalBytes });
     });
     const query = { name: options.name, format };
-    const { image } = await client.json<{ image: Image }>('POST', '/images/stream', { query, body });
+    const { image } = await client
+      .json<{ image: Image }>('POST', '/images/stream', { query, body })
+      .catch((error) => {
+        throw doneBytes < totalBytes ? error : answerLost(error);
+      });
     await file.requireUnchanged();
     progress.end();
     await printImage(context, image);
   } finally {
     await file.close();
   }
+}
+
+/** All was sent, so the image may be there: only the service knows. */
+function answerLost(error: unknown): unknown {
+  if (!(error instanceof CommandError) || error.code !== 'SERVICE_UNREACHABLE') return error;
+  const hint = 'the import may have gone on: see gantry job list before you send it again';
+  return new CommandError(error.code, 'the answer of the service was lost', { hint, cause: error.cause });
 }
 
 /** The service cannot look at the end of a stream: the format is found here. */
