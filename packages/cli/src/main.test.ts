@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Command } from 'commander';
-import { gantry } from './command.testkit.ts';
+import { gantry, startGantry } from './command.testkit.ts';
 import { buildProgram } from './main.ts';
 
 function leaves(command: Command, path: readonly string[] = []): [string[], Command][] {
@@ -40,6 +40,14 @@ test('what is wrong with a command line is said in one form, with exit status 2'
     assert.ok(stderr.includes(`error[USAGE]: ${what}`), stderr);
     assert.match(stderr, /\n {2}do: see gantry( disk)?( info)? --help\n$/);
   }
+});
+
+test('a reader of the help who went away is no failure', async () => {
+  const running = startGantry(['--help']);
+  running.child.stdout?.destroy();
+  const { code, stderr } = await running.ended;
+  assert.equal(code, 0);
+  assert.equal(stderr, '');
 });
 
 test('help is data: it goes to standard output with exit status 0', async () => {

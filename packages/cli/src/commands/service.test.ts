@@ -65,6 +65,27 @@ test('a wait can be left, runs out, and sees cancel and retry; the job goes on',
   assert.equal((await service.gantry('job', 'show', 'job-none')).code, 5);
 });
 
+test('a watch goes on over a kill -9 and a new start of the service', async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await rangeServer(t, sampleDisk(), 5 * MIB);
+  const args = ['--allow', '127.0.0.1', '--listen', `127.0.0.1:${await closedPort()}`];
+  const killed = await startService(folder, ...args);
+  const imported = ['image', 'import', server.address, '--name', 'held', '--format', 'raw'] as const;
+  const id = (await killed.done(...imported)).trim();
+  await server.held;
+  const watching = killed.start(['job', 'watch', id, '--progress', 'json']);
+  assert.ok(watching.child.stderr);
+  await once(watching.child.stderr, 'data');
+  killed.running.child.kill('SIGKILL');
+  await killed.running.ended;
+  const again = await startService(folder, ...args);
+  t.after(() => stopService(again));
+  server.release();
+  const { code, stdout, stderr } = await watching.ended;
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /\nstate: succeeded\n/);
+});
+
 test('a job that fails ends the wait with its code and with what to do', async () => {
   const failed = await service.gantry(
     'image',
