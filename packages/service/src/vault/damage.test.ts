@@ -72,6 +72,7 @@ for (const [name, placeOf] of [
         error.message.includes(block.segment);
       await assert.rejects(readDisk(vault, manifestId), named);
       await withDisk(vault, manifestId, async (disk) => {
+        await assert.rejects(disk.verify(), named);
         // A read inside the block, of all pieces but not of the whole.
         await assert.rejects(disk.read(2 * BLOCK_BYTES + 1, new Uint8Array(BLOCK_BYTES - 1)), named);
         const stored = await disk.storedPieces();

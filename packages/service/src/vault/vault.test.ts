@@ -108,6 +108,7 @@ forEachEngine('the listed digest is that of the bytes', async (open) => {
     await withDisk(vault, manifestId, async (disk) => {
       assert.equal(await disk.listedDigest(), expected);
       assert.equal(await diskDigest(disk), expected);
+      assert.equal(await disk.verify(), expected);
     });
   });
 });

@@ -118,8 +118,9 @@ export class Vault {
   }
 
   /**
-   * The disk that a manifest lists; its content is kept while the disk is open. A manifest that is still
-   * building reads as of its last checkpoint. Throws STORE_NOT_FOUND.
+   * The disk that a manifest lists; its content is kept while the disk is open. One that is still building
+   * can be read up to its last checkpoint; what was read is remembered, so open it again after the next one.
+   * Throws STORE_NOT_FOUND.
    */
   async openManifest(manifestId: string): Promise<VaultDisk> {
     const { lock, readers } = this.#state;
