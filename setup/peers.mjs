@@ -8,7 +8,7 @@ const peers = {
   'libqcow-utils': 'a second reader of qcow2',
   postgresql: 'the second SQL engine',
   e2fsprogs: 'mke2fs makes file systems for test disks',
-  fdisk: 'sfdisk partitions them',
+  curl: 'uploads and downloads, for the benchmarks',
   'util-linux': 'prlimit makes a disk look full',
   'python3-yaml': 'a second reader of YAML',
 };

@@ -59,7 +59,12 @@ export class ServiceProcess {
 
   /** `wrapper` runs the service under another command, such as prlimit with its arguments. */
   static async start(dataFolder: string, wrapper: readonly string[] = []): Promise<ServiceProcess> {
-    const command = [process.execPath, '--conditions=source', join(import.meta.dirname, 'serve.ts'), dataFolder];
+    const command = [
+      process.execPath,
+      '--conditions=source',
+      join(import.meta.dirname, 'serve.ts'),
+      dataFolder,
+    ];
     const [program = '', ...args] = [...wrapper, ...command];
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const lines = createInterface({ input: child.stdout });
@@ -71,6 +76,14 @@ export class ServiceProcess {
     process.once('exit', reap);
     child.once('exit', () => process.off('exit', reap));
     return new ServiceProcess(dataFolder, address, child);
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
+  get token(): string {
+    return this.#token;
   }
 
   async kill(): Promise<void> {
