@@ -204,6 +204,7 @@ test('a source stays whole after its pieces are deleted, and they go when it is 
   const second = await store.open(pieces.slice(1));
   await store.delete(pieces.map((piece) => piece.name));
   assert.deepEqual(await namesOf(store), []);
+  await assert.rejects(store.open(pieces), { code: 'STORE_NOT_FOUND' });
   assert.equal((await readAll(first)).toString(), 'onethreetwo');
   await first.close();
   await first.close();

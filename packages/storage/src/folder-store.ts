@@ -36,8 +36,8 @@ class FolderStore implements ObjectStore {
   readonly #flushTurn: FlushTurn = new FlushTurn();
   /** How many open sources need a name. */
   readonly #readers: Map<string, number> = new Map();
-  /** Deleted while sources needed them. */
-  readonly #doomed: Set<string> = new Set();
+  /** Deleted, and still on the disk: on their way out, or held by a source that is open. */
+  readonly #deleted: Set<string> = new Set();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -59,9 +59,13 @@ class FolderStore implements ObjectStore {
   }
 
   async open(pieces: readonly StoredPiece[]): Promise<ByteSource> {
+    const gone = pieces.find(({ name }) => this.#deleted.has(name));
+    if (gone !== undefined) {
+      throw new StoreError('STORE_NOT_FOUND', `${gone.name} was deleted`, { where: gone.name });
+    }
     const source = new PieceSource(pieces, (name) => this.#pathOf(name));
-    // From here on none of the names goes away; the first one's being there tells that none went before,
-    // since they are deleted in order.
+    // From here on none of the names goes away. That the first is there tells that none went before, since they
+    // are deleted in order.
     for (const { name } of pieces) this.#readers.set(name, (this.#readers.get(name) ?? 0) + 1);
     let open = true;
     const close = async () => {
@@ -85,10 +89,9 @@ class FolderStore implements ObjectStore {
   }
 
   async delete(names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      if (this.#readers.has(name)) this.#doomed.add(name);
-      else await this.#remove(name);
-    }
+    const free = names.filter((name) => !this.#readers.has(name));
+    for (const name of names) this.#deleted.add(name);
+    for (const name of free) await this.#remove(name);
   }
 
   async *names(): AsyncGenerator<string, void, undefined> {
@@ -96,7 +99,7 @@ class FolderStore implements ObjectStore {
       if (!/^[0-9a-f]{2}$/.test(subfolder)) continue;
       const path = join(this.#folder, subfolder);
       for await (const { name } of await told(path, opendir(path))) {
-        if (isStoredName(name) && !this.#doomed.has(name)) yield name;
+        if (isStoredName(name) && !this.#deleted.has(name)) yield name;
       }
     }
   }
@@ -122,13 +125,14 @@ class FolderStore implements ObjectStore {
         continue;
       }
       this.#readers.delete(name);
-      if (this.#doomed.delete(name)) await this.#remove(name);
+      if (this.#deleted.has(name)) await this.#remove(name);
     }
   }
 
   async #remove(name: string): Promise<void> {
     // Not synced: a name that a power failure brings back is one that the catalogue does not need.
     await told(name, rm(this.#pathOf(name), { force: true }));
+    this.#deleted.delete(name);
   }
 
   async #show(partial: string, path: string): Promise<void> {

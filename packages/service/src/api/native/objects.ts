@@ -5,8 +5,8 @@ import { writeCondition } from './conditions.ts';
 import { errorBody } from './errors.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import type { Principal } from './principal.ts';
-import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
-import { sendHead, sendSource } from './send-source.ts';
+import { bodyHeaders, requestBody, streamedBody, takeBodiesAsStreams } from './request-body.ts';
+import { sendHead, sendSource, sentSource } from './send-source.ts';
 
 export const objectBody = z.object({
   key: z.string(),
@@ -63,7 +63,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         summary: 'The bytes of an object, whole or one range, with conditions',
         tags: ['objects'],
         params: objectParameters,
-        produces: ['application/octet-stream'],
+        response: sentSource,
       },
       async handler(request, reply) {
         const place = placeOf(request.principal, request.params);
@@ -84,6 +84,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
           tags: ['objects'],
           consumes: ['application/octet-stream'],
           params: objectParameters,
+          body: streamedBody,
           response: {
             200: objectBody.describe('It replaced another'),
             201: objectBody,

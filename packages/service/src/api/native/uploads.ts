@@ -8,7 +8,7 @@ import { idempotently } from './idempotency.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import { objectBody, toObjectBody } from './objects.ts';
 import type { Principal } from './principal.ts';
-import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
+import { bodyHeaders, requestBody, streamedBody, takeBodiesAsStreams } from './request-body.ts';
 
 const partNumber = z.number().int().min(1).max(LARGEST_PART_NUMBER);
 const partBody = z.object({
@@ -95,14 +95,19 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
           tags: ['uploads'],
           params: uploadParameters,
           body: z.object({
-            parts: z.array(z.object({ partNumber, etag: z.string() })).max(LARGEST_PART_NUMBER),
+            parts: z
+              .array(z.object({ partNumber, etag: z.string().describe('With or without quotes') }))
+              .max(LARGEST_PART_NUMBER),
           }),
           response: { 200: objectBody, default: errorBody },
         },
       },
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => {
-          const { parts } = request.body;
+          const parts = request.body.parts.map((part) => ({
+            ...part,
+            etag: part.etag.replace(/^"(.*)"$/, '$1'),
+          }));
           const condition = writeCondition(request.headers);
           const object = await uploads.complete(placeOf(request.principal, request.params), parts, condition);
           return { statusCode: 200, body: toObjectBody(object) };
@@ -139,6 +144,7 @@ function partRoutes(uploads: Uploads): FastifyPluginAsyncZod {
           tags: ['uploads'],
           consumes: ['application/octet-stream'],
           params: uploadParameters.extend({ partNumber: z.coerce.number().pipe(partNumber) }),
+          body: streamedBody,
           response: { 200: partBody, default: errorBody },
         },
       },
