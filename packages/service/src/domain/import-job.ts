@@ -6,7 +6,6 @@ import {
   type Disk,
   dataRuns,
   denyReferences,
-  diskDigest,
   type Format,
   formatNamed,
   mapOrdered,
@@ -253,7 +252,7 @@ async function readBack(context: JobContext, vault: Vault, writer: VaultWriter):
   try {
     await context.phase('verify', stored.virtualSizeBytes);
     const onProgress = ({ doneBytes }: { doneBytes: number }) => context.progress(doneBytes);
-    return await diskDigest(stored, { signal: context.signal, onProgress });
+    return await stored.verify({ signal: context.signal, onProgress });
   } finally {
     await stored.close();
   }
