@@ -30,9 +30,17 @@ export interface ImageErrorPlace {
   readonly structure: string;
   /** Where in the image file, in bytes, when one place is to blame. */
   readonly offsetBytes?: number | undefined;
-  /** What the user can do. */
+  /** What the user can do; a code of a reader has a usual one. */
   readonly hint?: string | undefined;
 }
+
+/** What the user can do about an image that a reader refuses, where nothing more special is known. */
+const usualHints: Partial<Record<ImageErrorCode, string>> = {
+  IMAGE_MALFORMED: 'the file is damaged: copy or download it again',
+  IMAGE_TRUNCATED: 'the file is incomplete: copy or download it again',
+  IMAGE_UNSUPPORTED: 'copy it to a plain image first, with the program that made it',
+  IMAGE_LIMIT: 'no program makes such an image: the file is damaged, or was made to do harm',
+};
 
 /** The image's own bytes (or what was asked of a format) are refused. */
 export class ImageError extends Error {
@@ -47,7 +55,7 @@ export class ImageError extends Error {
     this.code = code;
     this.structure = place.structure;
     this.offsetBytes = place.offsetBytes;
-    this.hint = place.hint;
+    this.hint = place.hint ?? usualHints[code];
   }
 }
 

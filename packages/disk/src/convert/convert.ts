@@ -2,7 +2,7 @@ import type { Disk } from '../disk/disk.ts';
 import { withZerosFound } from '../disk/zero-detection.ts';
 import { ImageError } from '../errors.ts';
 import type { Format, WriteRequest } from '../formats/format.ts';
-import { formatNamed } from '../formats/registry.ts';
+import { formatNamed, formats } from '../formats/registry.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { randomSeed } from '../io/node-hash.ts';
 import type { ImageStream } from '../view/image-stream.ts';
@@ -35,6 +35,10 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
   if (format.plan === undefined) {
     throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} is not written`, {
       structure: 'target format',
+      hint: `choose one of ${formats
+        .filter(({ plan }) => plan !== undefined)
+        .map(({ name }) => name)
+        .join(', ')}`,
     });
   }
   requireKnownOptions(format, options);

@@ -41,6 +41,6 @@ export function requireInside(
   throw new ImageError(
     'IMAGE_TRUNCATED',
     `${structure} needs bytes ${offsetBytes} to ${offsetBytes + lengthBytes}, but ${source.name} ends at ${source.lengthBytes}`,
-    { structure, offsetBytes, hint: 'the file is incomplete: copy or download it again' },
+    { structure, offsetBytes },
   );
 }

@@ -85,7 +85,6 @@ export async function decompress(
       {
         structure,
         offsetBytes,
-        hint: 'the file is damaged: copy or download it again',
       },
     );
   }
@@ -93,7 +92,7 @@ export async function decompress(
     throw new ImageError(
       'IMAGE_MALFORMED',
       `${structure}: ${kind} data gives ${output.length} bytes, not ${lengthBytes}`,
-      { structure, offsetBytes, hint: 'the file is damaged: copy or download it again' },
+      { structure, offsetBytes },
     );
   }
   return output;

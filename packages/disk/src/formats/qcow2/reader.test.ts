@@ -221,6 +221,26 @@ test('a chain of three files reads through the gate, whatever their sizes and cl
   await assertReadsAs(disk, await qemuBytes(at('top.qcow2')), 'a chain');
 });
 
+test('a backing file of a format that qemu calls by another name is opened', async (context) => {
+  const at = inFolder(await testFolder(context));
+  await writeRaw(at('base.raw'), 2 ** 20, [[0, 100_000]]);
+  await tool(
+    'qemu-img',
+    'convert',
+    '-f',
+    'raw',
+    '-O',
+    'vpc',
+    '-o',
+    'force_size=on',
+    at('base.raw'),
+    at('base.vhd'),
+  );
+  await tool('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'vpc', '-b', 'base.vhd', at('top.qcow2'));
+  const disk = await openWithFiles(context, at('top.qcow2'), { 'base.vhd': { path: at('base.vhd') } });
+  await assertReadsAs(disk, await readFile(at('base.raw')), 'over a VHD');
+});
+
 test('an overlay smaller than its backing file ends where it says', async (context) => {
   const at = inFolder(await testFolder(context));
   await writeRaw(at('base.raw'), 1_000_448, [[0, 1_000_448]]);

@@ -20,6 +20,13 @@ const COMPRESSED_GROUP_BYTES = 2 * 1024 * 1024;
 const DECOMPRESSIONS_AT_ONCE = 16;
 const READS_AT_ONCE = 16;
 
+/** What qemu calls formats that have another name here; its protocol names mean the bare bytes. */
+const QEMU_FORMAT_NAMES: ReadonlyMap<string, string> = new Map([
+  ['vpc', 'vhd'],
+  ['file', 'raw'],
+  ['host_device', 'raw'],
+]);
+
 /** Opens a qcow2 image (version 2 or 3) and its backing chain, through the gate. */
 export async function openQcow2(source: ByteSource, options: OpenOptions): Promise<Disk> {
   const header = await readHeader(source, options.signal);
@@ -33,7 +40,7 @@ export async function openQcow2(source: ByteSource, options: OpenOptions): Promi
           {
             kind: 'backing file',
             name: header.backingName,
-            format: header.backingFormat,
+            format: QEMU_FORMAT_NAMES.get(header.backingFormat ?? '') ?? header.backingFormat,
             structure: 'qcow2 backing file name',
           },
           options,
@@ -152,7 +159,6 @@ class Qcow2Disk implements Disk {
           {
             structure: 'qcow2 data cluster',
             offsetBytes: hostBytes,
-            hint: 'the file is incomplete: copy or download it again',
           },
         );
       }

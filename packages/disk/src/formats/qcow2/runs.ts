@@ -189,14 +189,7 @@ class TableDecoder {
     }
     requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
     if (hostBytes >= this.#source.lengthBytes) {
-      throw new ImageError(
-        'IMAGE_TRUNCATED',
-        `a cluster stands at ${hostBytes}, beyond the end of the file`,
-        {
-          ...place,
-          hint: 'the file is incomplete: copy or download it again',
-        },
-      );
+      throw new ImageError('IMAGE_TRUNCATED', `a cluster stands at ${hostBytes}, beyond the end`, place);
     }
     return hostBytes;
   }

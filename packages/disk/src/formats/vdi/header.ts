@@ -3,7 +3,6 @@ import { swapGuidFields, uuidText } from '../../bytes/guid.ts';
 import { ceilDivide, isPowerOfTwo, SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
-import { usualHint } from '../usual-hint.ts';
 import * as limits from './limits.ts';
 
 /** `VDI_IMAGE_SIGNATURE`, at byte 64: the text before it is for people only. */
@@ -62,7 +61,7 @@ function refuse(code: ImageErrorCode, message: string, offsetBytes: number, hint
   throw new ImageError(code, message, {
     structure: HEADER_STRUCTURE,
     offsetBytes,
-    hint: hint ?? usualHint(code),
+    hint,
   });
 }
 

@@ -4,7 +4,6 @@ import { ImageError, invariant } from '../../errors.ts';
 import { type ByteSource, requireInside } from '../../io/byte-source.ts';
 import type { OpenOptions } from '../format.ts';
 import { refuseParent } from '../refuse-parent.ts';
-import { usualHint } from '../usual-hint.ts';
 import { MAP_STRUCTURE, VdiBlockMap } from './block-map.ts';
 import { HEADER_STRUCTURE, headerWarnings, NULL_UUID, readHeader, type VdiHeader } from './header.ts';
 
@@ -16,7 +15,6 @@ export async function openVdi(source: ByteSource, options: OpenOptions): Promise
     throw new ImageError(code, message, {
       structure: MAP_STRUCTURE,
       offsetBytes,
-      hint: usualHint(code),
     });
   }
   return {

@@ -2,7 +2,6 @@ import { hasMagic, viewOf } from '../../bytes/fields.ts';
 import { isPowerOfTwo, roundUp, SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure, requireInside } from '../../io/byte-source.ts';
-import { usualHint } from '../usual-hint.ts';
 import { checksumOf, FOOTER_BYTES, type VhdFooter } from './footer.ts';
 import { BLOCK_TABLE_BYTES_MAX } from './limits.ts';
 
@@ -57,7 +56,6 @@ export async function readDynamicHeader(
     throw new ImageError(code, message, {
       structure: DYNAMIC_HEADER_STRUCTURE,
       offsetBytes: offsetBytes + at,
-      hint: usualHint(code),
     });
   };
   if (!hasMagic(bytes, DYNAMIC_HEADER_COOKIE)) {

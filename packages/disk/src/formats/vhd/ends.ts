@@ -1,7 +1,6 @@
 import { bytesEqual, hasMagic } from '../../bytes/fields.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
-import { usualHint } from '../usual-hint.ts';
 import {
   FOOTER_BYTES,
   FOOTER_COOKIE,
@@ -79,7 +78,6 @@ function noFooter(end: FooterState, copy: FooterState, dataEndBytes: number): Im
     return new ImageError('IMAGE_MALFORMED', 'the checksum of the VHD footer is wrong', {
       structure: FOOTER_STRUCTURE,
       offsetBytes: end === 'damaged' ? dataEndBytes : 0,
-      hint: usualHint('IMAGE_MALFORMED'),
     });
   }
   return new ImageError(

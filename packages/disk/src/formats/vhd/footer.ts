@@ -2,7 +2,6 @@ import { hasMagic, latin1Text, viewOf } from '../../bytes/fields.ts';
 import { uuidText } from '../../bytes/guid.ts';
 import { SECTOR_BYTES, TIB, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
-import { usualHint } from '../usual-hint.ts';
 import type { ChsGeometry } from './geometry.ts';
 import * as limits from './limits.ts';
 
@@ -37,7 +36,7 @@ export interface VhdFooter {
 }
 
 function refuse(code: ImageErrorCode, message: string, offsetBytes: number): never {
-  throw new ImageError(code, message, { structure: FOOTER_STRUCTURE, offsetBytes, hint: usualHint(code) });
+  throw new ImageError(code, message, { structure: FOOTER_STRUCTURE, offsetBytes });
 }
 
 /** The one's complement of the sum of all bytes but the checksum's own four, which stand at `fieldOffset`. */

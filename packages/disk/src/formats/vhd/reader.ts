@@ -4,7 +4,6 @@ import { ImageError, invariant } from '../../errors.ts';
 import { type ByteSource, requireInside } from '../../io/byte-source.ts';
 import type { OpenOptions } from '../format.ts';
 import { refuseParent } from '../refuse-parent.ts';
-import { usualHint } from '../usual-hint.ts';
 import { VhdBlockTable } from './block-table.ts';
 import { readDynamicHeader, TABLE_STRUCTURE, type VhdDynamicHeader } from './dynamic-header.ts';
 import { endsWarnings, readEnds, type VhdEnds } from './ends.ts';
@@ -22,7 +21,6 @@ export async function openVhd(source: ByteSource, options: OpenOptions): Promise
     throw new ImageError(code, message, {
       structure: TABLE_STRUCTURE,
       offsetBytes,
-      hint: usualHint(code),
     });
   }
   return new DynamicVhd(source, ends, header, table);

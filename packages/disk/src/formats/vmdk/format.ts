@@ -70,17 +70,14 @@ function chosenSubformat(request: WriteRequest): Subformat {
 }
 
 function requireCapacity(virtualSizeBytes: number): void {
-  const place = { structure: 'VMDK capacity' };
+  const place = { structure: 'VMDK capacity', hint: 'choose raw' };
   if (virtualSizeBytes === 0)
     throw new ImageError('IMAGE_LIMIT', 'a VMDK cannot hold a disk of 0 bytes', place);
   if (virtualSizeBytes > VIRTUAL_SIZE_BYTES_MAX) {
     throw new ImageError(
       'IMAGE_LIMIT',
       `a VMDK cannot hold a disk of ${virtualSizeBytes} bytes: 64 TiB is the most`,
-      {
-        ...place,
-        hint: 'choose raw',
-      },
+      place,
     );
   }
 }
