@@ -55,11 +55,16 @@ export interface PutObjectOptions extends StageOptions {
 /** How often an object that changes under its reader is looked up again. */
 const OPEN_ATTEMPTS = 5;
 
+/** Lists of parts that are remembered: a client that reads range by range asks for the same one each time. */
+const KEPT_LISTS = 8;
+
 /** Objects of a tenancy's buckets: stored bytes, and views of images. Both answer alike. */
 export class Objects {
   readonly #database: Database;
   readonly #bytes: StoredBytes;
   readonly #openView: ViewOpener;
+  /** Pieces by the object's stored name, under which they never change; the one asked for last stands last. */
+  readonly #lists: Map<string, readonly StoredPiece[]> = new Map();
 
   constructor(database: Database, bytes: StoredBytes, openView: ViewOpener) {
     this.#database = database;
@@ -190,6 +195,15 @@ export class Objects {
     const { stored_name: name, length_bytes: lengthBytes } = row;
     if (name === null) return [];
     if (row.part_count === 0) return [{ name, lengthBytes }];
+    const pieces = this.#lists.get(name) ?? (await this.#listPieces(name));
+    this.#lists.delete(name);
+    this.#lists.set(name, pieces);
+    const oldest = this.#lists.keys().next().value;
+    if (this.#lists.size > KEPT_LISTS && oldest !== undefined) this.#lists.delete(oldest);
+    return pieces;
+  }
+
+  async #listPieces(name: string): Promise<readonly StoredPiece[]> {
     const parts = await listObjectParts(this.#database.kysely, name);
     return parts.map((part) => ({ name: part.stored_name, lengthBytes: part.length_bytes }));
   }
