@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Context } from '../context.ts';
 import { CommandError } from '../errors/command-error.ts';
+import { isStoreError } from '../errors/describe.ts';
 import { findProfile, type Profile } from '../profile/profile.ts';
 import type { Page } from './api.ts';
 
@@ -50,15 +51,14 @@ export class ServiceClient {
   }
 
   /** Sends a request; gives the JSON of its answer, undefined for an answer without one. */
-  async json<Answer>(method: Method, path: string, options: RequestOptions = {}): Promise<Answer> {
-    const response = await this.send(method, path, options);
-    const text = await response.text();
-    if (text === '') return undefined as Answer;
-    try {
-      return JSON.parse(text) as Answer;
-    } catch (error) {
-      throw this.#notOurs(`${method} ${path} was not answered with JSON`, error);
-    }
+  json<Answer>(method: Method, path: string, options: RequestOptions = {}): Promise<Answer> {
+    return this.send(method, path, options, async (response) => {
+      const text = await response.text();
+      if (text === '') return undefined as Answer;
+      const answer = parsedJson(text);
+      if (answer !== undefined) return answer as Answer;
+      throw this.#notOurs(`${method} ${path} was not answered with JSON`);
+    });
   }
 
   /** Sends a POST that starts something; sent again after a lost answer, it starts nothing new. */
@@ -79,15 +79,23 @@ export class ServiceClient {
     } while (startAfter !== undefined);
   }
 
-  /** Sends a request. Throws what the service refused with its own code, SERVICE_UNREACHABLE for no answer. */
-  async send(method: Method, path: string, options: RequestOptions = {}): Promise<Response> {
-    const isRepeatable = options.repeatable ?? method !== 'POST';
+  /**
+   * Sends a request and gives what `read` makes of the answer. Throws what the service refused with its own code,
+   * SERVICE_UNREACHABLE when no answer came, or not all of it.
+   */
+  async send<Result>(
+    method: Method,
+    path: string,
+    options: RequestOptions,
+    read: (response: Response) => Promise<Result>,
+  ): Promise<Result> {
+    const isRepeatable = options.repeatable ?? (method === 'GET' || method === 'PUT');
     for (let attempt = 1; ; attempt++) {
-      const failure = await this.#attempt(method, path, options);
-      if (failure instanceof Response) return failure;
+      const outcome = await this.#attempt(method, path, options, read);
+      if ('result' in outcome) return outcome.result;
       // Nobody waits for a service that was never there.
-      const isWorthwhile = failure.passes && isRepeatable && this.#hasAnswered;
-      if (!isWorthwhile || attempt === ATTEMPTS) throw failure.error;
+      const isWorthwhile = outcome.passes && isRepeatable && this.#hasAnswered;
+      if (!isWorthwhile || attempt === ATTEMPTS) throw outcome.error;
       await this.sleep(Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS));
     }
   }
@@ -97,25 +105,25 @@ export class ServiceClient {
     await pause(ms, undefined, { signal: this.#signal }).catch(() => this.#signal.throwIfAborted());
   }
 
-  async #attempt(
+  async #attempt<Result>(
     method: Method,
     path: string,
     options: RequestOptions,
-  ): Promise<Response | { error: Error; passes: boolean }> {
-    let response: Response;
+    read: (response: Response) => Promise<Result>,
+  ): Promise<{ result: Result } | { error: CommandError; passes: boolean }> {
     try {
-      response = await fetch(this.address(path, options.query), this.#init(method, options));
+      const response = await fetch(this.address(path, options.query), this.#init(method, options));
+      this.#hasAnswered = true;
+      if (response.ok) return { result: await read(response) };
+      const error = await this.#refusal(method, path, response);
+      const passes = PASSING_STATUSES.has(response.status) || error.code === 'IDEMPOTENCY_IN_PROGRESS';
+      return { error, passes };
     } catch (error) {
       this.#signal.throwIfAborted();
+      const own = ownError(error);
+      if (own !== undefined) throw own;
       return { error: this.#unreachable(error), passes: true };
     }
-    this.#hasAnswered = true;
-    if (response.ok) return response;
-    const error = await this.#refusal(method, path, response);
-    return {
-      error,
-      passes: PASSING_STATUSES.has(response.status) || error.code === 'IDEMPOTENCY_IN_PROGRESS',
-    };
   }
 
   #init(method: Method, { headers, json, body }: RequestOptions): RequestInit {
@@ -151,7 +159,9 @@ export class ServiceClient {
 
   async #refusal(method: Method, path: string, response: Response): Promise<CommandError> {
     const text = await response.text().catch(() => '');
-    const { error } = parsed(text) as { error?: { code?: unknown; message?: unknown; hint?: unknown } };
+    const { error } = (parsedJson(text) ?? {}) as {
+      error?: { code?: unknown; message?: unknown; hint?: unknown };
+    };
     if (typeof error?.code === 'string' && typeof error.message === 'string') {
       const hint = typeof error.hint === 'string' ? error.hint : undefined;
       return new CommandError(error.code, error.message, { hint });
@@ -159,22 +169,30 @@ export class ServiceClient {
     return this.#notOurs(`${method} ${path} was answered with ${response.status} ${response.statusText}`);
   }
 
-  #notOurs(message: string, cause?: unknown): CommandError {
+  #notOurs(message: string): CommandError {
     return new CommandError('SERVICE_ANSWER', message, {
       where: this.profile.endpoint,
       hint: 'see that the endpoint of the profile is a Gantry service, and of this version',
-      cause,
     });
   }
 }
 
-function parsed(text: string): object {
+/** The object that the text is the JSON of; undefined when it is not. */
+function parsedJson(text: string): object | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? value : {};
+    return typeof value === 'object' && value !== null ? value : undefined;
   } catch {
-    return {};
+    return undefined;
   }
+}
+
+/** What went wrong on our side of a request (fetch wraps what a body throws), not on the way. */
+function ownError(error: unknown): Error | undefined {
+  const candidates = [error, (error as { cause?: unknown }).cause];
+  return candidates.find(
+    (candidate): candidate is Error => candidate instanceof CommandError || isStoreError(candidate),
+  );
 }
 
 /** The client for the profile that the command line, the environment or a running service names. */

@@ -27,9 +27,11 @@ export async function serviceLength(
   query: Readonly<Record<string, string | undefined>> = {},
 ): Promise<number> {
   try {
-    const { headers, body } = await client.send('GET', path, { query, headers: { range: 'bytes=0-0' } });
-    await body?.cancel();
-    return Number(headers.get('content-range')?.split('/')[1]);
+    const options = { query, headers: { range: 'bytes=0-0' } };
+    return await client.send('GET', path, options, async ({ headers, body }) => {
+      await body?.cancel();
+      return Number(headers.get('content-range')?.split('/')[1]);
+    });
   } catch (error) {
     // What is empty has no first byte.
     if (error instanceof CommandError && error.code === 'RANGE_NOT_SATISFIABLE') return 0;

@@ -18,14 +18,10 @@ test('an error says what, where, why and what to do, each on a line of its own',
 });
 
 test('an image error names the structure and the byte', () => {
-  const error = new ImageError('IMAGE_MALFORMED', 'the table is cut', {
-    structure: 'qcow2 L1 table',
-    offsetBytes: 40,
-  });
-  assert.equal(
-    errorText(error, false),
-    'error[IMAGE_MALFORMED]: the table is cut\n  where: qcow2 L1 table, at byte 40\n',
-  );
+  const place = { structure: 'qcow2 L1 table', offsetBytes: 40, hint: 'copy it again' };
+  const text = errorText(new ImageError('IMAGE_MALFORMED', 'the table is cut', place), false);
+  const lines = ['the table is cut', '  where: qcow2 L1 table, at byte 40', '  do: copy it again', ''];
+  assert.equal(text, `error[IMAGE_MALFORMED]: ${lines.join('\n')}`);
 });
 
 test('text from an image cannot command the terminal', () => {

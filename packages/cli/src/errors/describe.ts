@@ -58,7 +58,7 @@ export function isImageError(error: unknown): error is ImageError {
   return error instanceof Error && error.name === 'ImageError' && 'structure' in error;
 }
 
-function isStoreError(error: unknown): error is StoreError {
+export function isStoreError(error: unknown): error is StoreError {
   return error instanceof Error && error.name === 'StoreError' && 'where' in error;
 }
 

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { requireNoTerminal } from './byte-stream.ts';
 import { Output, type OutputFormat } from './output.ts';
+import { shellWord } from './printable.ts';
 import { durationText, exactSizeText, sizeText, timeText } from './quantities.ts';
 import { type Plain, yamlText } from './yaml.ts';
 
@@ -109,6 +110,14 @@ test('sizes, durations and times are read by people', () => {
   assert.equal(durationText(3725), '1:02:05');
   assert.equal(timeText(0), '1970-01-01 00:00:00Z');
   assert.equal(timeText(null), '-');
+});
+
+test('a hint can be pasted into a shell', () => {
+  for (const text of ['plain/x-1.img', 'it\'s $HOME `x` \\ "q"', ' ', '*', '']) {
+    const printed = execFileSync('sh', ['-c', `printf %s ${shellWord(text)}`], { encoding: 'utf8' });
+    assert.equal(printed, text);
+  }
+  assert.equal(shellWord('plain/x-1.img'), 'plain/x-1.img');
 });
 
 test('an image is not written onto a terminal', () => {

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { parse } from 'smol-toml';
 import { CommandError } from '../errors/command-error.ts';
+import { shellWord } from '../output/printable.ts';
 import { runningFolder, runningProfiles } from './running.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -41,7 +42,7 @@ export async function findProfile({ profile, environment }: ProfileChoice): Prom
   }
   if (others.length > 0) {
     throw new CommandError('PROFILE', 'more than one service runs from this clone', {
-      hint: `choose one: ${running.map((file) => `--profile ${file}`).join(', or ')}`,
+      hint: `choose one: ${running.map((file) => `--profile ${shellWord(file)}`).join(', or ')}`,
     });
   }
   return readProfile(only);

@@ -62,7 +62,8 @@ export class ProgressReporter {
   #show(reading: Reading): void {
     if (this.#mode === 'json') this.#target.write(`${JSON.stringify(reading)}\n`);
     else {
-      const columns = this.#target.columns ?? 80;
+      // A terminal that does not know its width says 0.
+      const columns = this.#target.columns || 80;
       this.#target.write(`${ERASE_LINE}${readingText(reading).slice(0, columns - 1)}`);
       this.#isShown = true;
     }

@@ -7,7 +7,7 @@ import { apiPath, parsePlace } from '../../client/paths.ts';
 import type { Context } from '../../context.ts';
 import { CommandError, usageError } from '../../errors/command-error.ts';
 import { requireNoTerminal } from '../../output/byte-stream.ts';
-import { printable } from '../../output/printable.ts';
+import { printable, shellWord } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { targetPath } from '../../output/target-file.ts';
 import { requireFormatName } from '../disk/image-files.ts';
@@ -33,13 +33,17 @@ export async function run(
     throw usageError('--materialize, --wait and --timeout are for exports into a bucket');
   }
   if (to === '-') requireNoTerminal(process.stdout);
+  if (options.option !== undefined && Object.hasOwn(options.option, 'compression')) {
+    throw usageError('compression is no option of a format', 'ask for it with --compress');
+  }
+  const path = isHere && to !== '-' ? await targetPath(to, []) : undefined;
   const client = await connect(context);
   const image = await findImage(client, idOrName);
   if (!isHere) return exportToBucket(context, client, image, options);
   const form = await openForm(context, client, image, options);
   try {
-    if (to === '-') await form.stream();
-    else await exportToFile(context, image, form, options);
+    if (path === undefined) await form.stream();
+    else await exportToFile(context, image, form, path, options);
   } finally {
     await form.close();
   }
@@ -70,7 +74,7 @@ async function requireBucket(client: ServiceClient, bucket: string, target: stri
     await client.json('GET', apiPath('buckets', bucket));
   } catch (error) {
     if (!(error instanceof CommandError) || error.code !== 'NOT_FOUND') throw error;
-    const hint = `make it with gantry bucket create ${bucket}, or write ./${target} for a file here`;
+    const hint = `make it with gantry bucket create ${shellWord(bucket)}, or write ${shellWord(`./${target}`)} for a file here`;
     throw new CommandError(error.code, error.message, { hint });
   }
 }
@@ -79,9 +83,9 @@ async function exportToFile(
   context: Context,
   image: Image,
   form: Form,
+  path: string,
   { to, format }: ExportOptions,
 ): Promise<void> {
-  const path = await targetPath(to, []);
   let lengthBytes = 0;
   const inspect = async (written: string) => {
     lengthBytes = await requireDigest(context, written, format, image);

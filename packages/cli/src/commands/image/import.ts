@@ -6,6 +6,7 @@ import { waitForJob, watchHint } from '../../client/jobs.ts';
 import { objectPath, type Place, parsePlace, placeText } from '../../client/paths.ts';
 import type { Context } from '../../context.ts';
 import { usageError } from '../../errors/command-error.ts';
+import { shellWord } from '../../output/printable.ts';
 import { isHttpAddress, requireFormatName } from '../disk/image-files.ts';
 import { printStartedJob } from '../job/print.ts';
 import { printImage } from './print.ts';
@@ -75,8 +76,8 @@ async function finish(
   }
   try {
     const { result } = await waitForJob(context, client, job.id, options);
-    if (staged !== undefined) await client.json('DELETE', objectPath(staged));
     await printImage(context, await client.json<Image>('GET', imagePath(String(result?.imageId))));
+    if (staged !== undefined) await client.json('DELETE', objectPath(staged));
   } catch (error) {
     if (staged !== undefined) noteLeftover(context, staged);
     throw error;
@@ -84,7 +85,6 @@ async function finish(
 }
 
 function noteLeftover({ progress }: Context, staged: Place): void {
-  progress.note(
-    `when the import has succeeded, free the room of the upload: gantry object delete ${placeText(staged)}`,
-  );
+  const command = `gantry object delete ${shellWord(placeText(staged))}`;
+  progress.note(`the upload is kept; when the import needs it no more, free its room: ${command}`);
 }
