@@ -5,7 +5,7 @@ import { type ByteSource, StoreError, storeError, syncFolder } from '@gantry/dis
 import { BatchWriter, FlushTurn } from './batch-writer.ts';
 import type { ObjectStore, PutOptions, PutResult, StoredPiece } from './object-store.ts';
 import { PieceSource } from './piece-source.ts';
-import { isStoredName } from './stored-names.ts';
+import { isStoredName, requireStoredName } from './stored-names.ts';
 import { told } from './told.ts';
 import { untilAborted } from './until-aborted.ts';
 
@@ -89,6 +89,7 @@ class FolderStore implements ObjectStore {
   }
 
   async delete(names: readonly string[]): Promise<void> {
+    for (const name of names) requireStoredName(name);
     const free = names.filter((name) => !this.#readers.has(name));
     for (const name of names) this.#deleted.add(name);
     for (const name of free) await this.#remove(name);
@@ -144,7 +145,7 @@ class FolderStore implements ObjectStore {
   }
 
   #pathOf(name: string): string {
-    if (!isStoredName(name)) throw new RangeError(`${JSON.stringify(name)} is not a stored name`);
+    requireStoredName(name);
     return join(this.#folder, name.slice(0, 2), name);
   }
 }

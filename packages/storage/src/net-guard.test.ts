@@ -176,8 +176,8 @@ test('a body that stops arriving fails who reads it', async (t) => {
     response.writeHead(200, { 'content-length': 10 });
     response.write('12345');
   });
-  const answer = await guardedFetch({ allow: ['127.0.0.1'], idleTimeoutMs: 50 })(address, get());
-  await assert.rejects(textOf(answer));
+  const fetch = guardedFetch({ allow: ['127.0.0.1'], idleTimeoutMs: 50 });
+  await assert.rejects(async () => textOf(await fetch(address, get())));
 });
 
 test('an abort ends the request, and a body that nobody reads harms nobody', async (t) => {

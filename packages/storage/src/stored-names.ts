@@ -10,3 +10,8 @@ export function newStoredName(): string {
 export function isStoredName(name: string): boolean {
   return SHAPE.test(name);
 }
+
+/** Throws RangeError: a name of another shape is a mistake of ours, and never becomes a path. */
+export function requireStoredName(name: string): void {
+  if (!isStoredName(name)) throw new RangeError(`${JSON.stringify(name)} is not a stored name`);
+}

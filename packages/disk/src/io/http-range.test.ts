@@ -276,7 +276,7 @@ test('a server that falls silent counts as lost', async (t) => {
     }
     rangeHandler({ etag: '"v1"' })(request, response);
   });
-  const source = await httpSource(address, { ...quick, idleTimeoutMs: 100 });
+  const source = await httpSource(address, { ...quick, idleTimeoutMs: 100, attempts: 50 });
   const into = new Uint8Array(10);
   await source.read(0, into);
   assert.deepEqual(into, bytes.slice(0, 10));

@@ -19,11 +19,6 @@ export interface HttpSourceOptions {
   readonly idleTimeoutMs?: number | undefined;
 }
 
-export interface HttpSource extends ByteSource {
-  /** What the server calls this version of the object: an entity tag, or the time of its last change. */
-  readonly version: string;
-}
-
 /** A version of an HTTP object. */
 export interface HttpSource extends ByteSource {
   /** What tells this version from others; the same text for the same version, in another process too. */
@@ -110,7 +105,7 @@ class HttpObject {
       },
       async close() {},
     };
-    return { source, version: version.value };
+    return { source, version: `${version.value} ${version.lengthBytes}` };
   }
 
   async #probe(attempt: Attempt): Promise<Version> {
