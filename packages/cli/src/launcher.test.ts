@@ -38,6 +38,37 @@ test('the command runs as a program, also through a link in another folder', asy
   }
 });
 
+test('a verb loads what it needs and no more: no service to look at a disk, no engine for the help', async (t) => {
+  const folder = await temporaryFolder(t);
+  const disk = join(folder, 'disk.raw');
+  await writeFile(disk, new Uint8Array(512));
+  const hooks = `import { registerHooks } from 'node:module';
+    registerHooks({ load(url, context, next) { process._rawDebug(url); return next(url, context); } });`;
+  const node = [
+    process.execPath,
+    '--conditions=source',
+    '--import',
+    `data:text/javascript,${encodeURI(hooks)}`,
+  ];
+  const loaded = async (...args: string[]) => {
+    const { code, stderr } = await gantry(args, { node });
+    assert.equal(code, 0, stderr);
+    return stderr.split('\n').filter((url) => url.startsWith('file:'));
+  };
+  const forInfo = await loaded('disk', 'info', disk);
+  assert.ok(forInfo.some((url) => url.includes('/packages/disk/')));
+  assert.deepEqual(
+    forInfo.filter((url) => /\/packages\/(?:service|storage)\//.test(url)),
+    [],
+  );
+  const forHelp = await loaded('image', 'import', '--help');
+  assert.ok(forHelp.some((url) => url.endsWith('/commands/image/grammar.ts')));
+  assert.deepEqual(
+    forHelp.filter((url) => /\/packages\/(?:disk|service|storage)\//.test(url)),
+    [],
+  );
+});
+
 test('exit status, arguments and signals pass through a start under another Node', async (t) => {
   const folder = await temporaryFolder(t);
   const odd = join(folder, 'a b "c" $d.raw');

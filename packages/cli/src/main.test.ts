@@ -4,15 +4,13 @@ import type { Command } from 'commander';
 import { gantry, startGantry } from './command.testkit.ts';
 import { buildProgram } from './main.ts';
 
-function leaves(command: Command, path: readonly string[] = []): [string[], Command][] {
+function all(command: Command, path: readonly string[] = []): [string[], Command][] {
   const own = [...path, command.name()];
-  return command.commands.length === 0
-    ? [[own, command]]
-    : command.commands.flatMap((child) => leaves(child, own));
+  return [[own, command], ...command.commands.flatMap((child) => all(child, own))];
 }
 
 test('every command explains itself and gives an example of itself', () => {
-  for (const [path, command] of leaves(buildProgram())) {
+  for (const [path, command] of all(buildProgram())) {
     let help = '';
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
     assert.match(help, /Examples?:\n/, path.join(' '));

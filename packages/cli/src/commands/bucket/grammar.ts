@@ -2,7 +2,10 @@ import type { Command } from 'commander';
 import { action } from '../action.ts';
 
 export function addBucketCommands(program: Command): void {
-  const bucket = program.command('bucket').description('buckets of a service');
+  const bucket = program
+    .command('bucket')
+    .description('buckets of a service')
+    .addHelpText('after', '\nExample:\n  gantry bucket list\n');
   bucket
     .command('create')
     .description('make a bucket')

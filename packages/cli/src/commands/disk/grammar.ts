@@ -13,7 +13,10 @@ const referenceOption = () =>
 const FILE = 'disk image: a path, or an http(s) address that answers ranges';
 
 export function addDiskCommands(program: Command): void {
-  const disk = program.command('disk').description('look at disk images and convert them; needs no service');
+  const disk = program
+    .command('disk')
+    .description('look at disk images and convert them; needs no service')
+    .addHelpText('after', '\nExample:\n  gantry disk info vm.qcow2\n');
   disk
     .command('info')
     .description('show format, sizes and details of an image')

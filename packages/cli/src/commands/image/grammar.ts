@@ -5,7 +5,10 @@ import { compressOption, formatOption, waitTimeoutOption } from '../arguments.ts
 const IMAGE = 'id of an image, or its name where only one has it';
 
 export function addImageCommands(program: Command): void {
-  const image = program.command('image').description('images that a service keeps');
+  const image = program
+    .command('image')
+    .description('images that a service keeps')
+    .addHelpText('after', '\nExample:\n  gantry image list\n');
   addImport(image);
   addExport(image);
   image

@@ -6,7 +6,10 @@ const JOB = 'id of a job';
 const STATES = ['queued', 'running', 'succeeded', 'failed', 'canceled'];
 
 export function addJobCommands(program: Command): void {
-  const job = program.command('job').description('long work of a service: imports, exports, checks');
+  const job = program
+    .command('job')
+    .description('long work of a service: imports, exports, checks')
+    .addHelpText('after', '\nExample:\n  gantry job list\n');
   job
     .command('list')
     .description('list jobs, newest first')

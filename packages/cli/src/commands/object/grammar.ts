@@ -4,7 +4,10 @@ import { action } from '../action.ts';
 const PLACE = 'BUCKET/KEY';
 
 export function addObjectCommands(program: Command): void {
-  const object = program.command('object').description('objects in the buckets of a service');
+  const object = program
+    .command('object')
+    .description('objects in the buckets of a service')
+    .addHelpText('after', '\nExample:\n  gantry object list my-bucket\n');
   object
     .command('put')
     .description('put a file into a bucket; run again after an interruption, it goes on')

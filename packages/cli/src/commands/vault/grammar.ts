@@ -5,7 +5,8 @@ import { waitTimeoutOption } from '../arguments.ts';
 export function addVaultCommands(program: Command): void {
   const vault = program
     .command('vault')
-    .description("the service's store of image content; for administrators");
+    .description("the service's store of image content; for administrators")
+    .addHelpText('after', '\nExample:\n  gantry vault check\n');
   vault
     .command('check')
     .description('check the vault and wait for the findings; exit status 3 when there are some')
