@@ -50,7 +50,6 @@ const exitCodes: Readonly<Record<string, ExitCode>> = {
   STORE_EXISTS: EXIT.conflict,
   PRECONDITION_FAILED: EXIT.conflict,
   IDEMPOTENCY_MISMATCH: EXIT.conflict,
-  IMAGE_IN_USE: EXIT.conflict,
   BUCKET_NOT_EMPTY: EXIT.conflict,
   UPLOAD_INCOMPLETE: EXIT.conflict,
   NOT_A_VIEW: EXIT.conflict,

@@ -16,7 +16,6 @@ export const domainErrorCodes = [
   'IDEMPOTENCY_MISMATCH',
   /** An idempotency key came again while its first request still runs. */
   'IDEMPOTENCY_IN_PROGRESS',
-  'IMAGE_IN_USE',
   'BUCKET_NOT_EMPTY',
   'UPLOAD_INCOMPLETE',
   /** The form that was asked for has no length before it is written: it can be exported, not viewed. */
