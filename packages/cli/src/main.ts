@@ -20,7 +20,6 @@ export function buildProgram(): Command {
     .description('Moves virtual machines between clouds and hypervisors')
     .version(packageFile.version, '--version', 'print the version')
     .helpOption('-h, --help', 'print help and an example')
-    .helpCommand(false)
     .configureHelp({ showGlobalOptions: true })
     .addOption(
       new Option('-o, --output <format>', 'form of the data on standard output')
@@ -48,10 +47,13 @@ export function buildProgram(): Command {
 /** Usage errors name the command that was meant; nothing exits by itself. */
 function reportUsage(command: Command, parents: readonly string[]): void {
   const path = [...parents, command.name()];
-  command.configureOutput({ outputError: () => {} }).exitOverride((error) => {
-    if (error.exitCode === 0) throw error;
-    throw new CommandError('USAGE', usageMessage(error), { hint: `see ${path.join(' ')} --help` });
-  });
+  command
+    .helpCommand(false)
+    .configureOutput({ outputError: () => {} })
+    .exitOverride((error) => {
+      if (error.exitCode === 0) throw error;
+      throw new CommandError('USAGE', usageMessage(error), { hint: `see ${path.join(' ')} --help` });
+    });
   for (const child of command.commands) reportUsage(child, path);
 }
 
