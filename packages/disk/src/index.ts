@@ -1,5 +1,6 @@
 export { isZero } from './bytes/fields.ts';
 export { mapOrdered } from './convert/bounded.ts';
+export { BufferPool } from './convert/buffer-pool.ts';
 export { type ConvertOptions, convert, type PlanOptions, planImage } from './convert/convert.ts';
 export { type Measurement, measure } from './convert/measure.ts';
 export type { Progress, ProgressListener } from './convert/progress.ts';

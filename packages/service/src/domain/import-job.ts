@@ -1,4 +1,5 @@
 import {
+  BufferPool,
   type ByteSource,
   type CheckReport,
   type DataRun,
@@ -221,20 +222,22 @@ async function copy(
     phase: 'copy',
     onProgress,
   });
+  const pool = new BufferPool(RUN_BYTES);
   const read = async (run: DataRun) => {
-    const bytes = new Uint8Array(run.lengthBytes);
-    await readZeroExtended(disk, run.offsetBytes, bytes, signal);
-    return { run, bytes };
+    const buffer = pool.take();
+    await readZeroExtended(disk, run.offsetBytes, buffer.subarray(0, run.lengthBytes), signal);
+    return { run, buffer };
   };
   let saving = save();
   let sinceSaved = 0;
   try {
-    for await (const { run, bytes } of mapOrdered(runs, RUNS_AT_ONCE, read)) {
-      for (let at = 0; at < bytes.length; at += DIGEST_BLOCK_BYTES) {
+    for await (const { run, buffer } of mapOrdered(runs, RUNS_AT_ONCE, read)) {
+      for (let at = 0; at < run.lengthBytes; at += DIGEST_BLOCK_BYTES) {
         const block = (run.offsetBytes + at) / DIGEST_BLOCK_BYTES;
-        await writer.put(block, bytes.subarray(at, at + DIGEST_BLOCK_BYTES), signal);
+        await writer.put(block, buffer.subarray(at, at + DIGEST_BLOCK_BYTES), signal);
       }
-      sinceSaved += bytes.length;
+      pool.give(buffer);
+      sinceSaved += run.lengthBytes;
       if (sinceSaved < CHECKPOINT_BYTES) continue;
       await saving;
       saving = save();
