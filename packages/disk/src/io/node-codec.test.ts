@@ -69,3 +69,9 @@ test('several zstd frames that follow each other are one cluster', async () => {
   const packed = Buffer.concat([...frames, new Uint8Array(300)]);
   assert.deepEqual(new Uint8Array(await decompress('zstd', packed, 9000, 'cluster')), plain);
 });
+
+test('zstd frames that give next to nothing are not followed for ever', async () => {
+  const empty = await compress('zstd', new Uint8Array(0));
+  const packed = Buffer.concat(Array.from({ length: 10_000 }, () => empty));
+  await assert.rejects(decompress('zstd', packed, 65536, 'cluster'), { code: 'IMAGE_MALFORMED' });
+});

@@ -98,6 +98,9 @@ export async function decompress(
   return output;
 }
 
+/** Writers make one. Each costs a stream of its own, and one can be as short as 9 bytes. */
+const ZSTD_FRAME_COUNT_MAX = 64;
+
 /** One or more frames, one after the other, that give `lengthBytes` together. */
 async function decompressZstd(bytes: Uint8Array, lengthBytes: number): Promise<Uint8Array> {
   const frames: Uint8Array[] = [];
@@ -105,6 +108,7 @@ async function decompressZstd(bytes: Uint8Array, lengthBytes: number): Promise<U
   for (let rest = bytes; doneBytes < lengthBytes; ) {
     const frameBytes = zstdFrameLength(rest);
     if (frameBytes === undefined) throw new Error('no whole zstd frame');
+    if (frames.length === ZSTD_FRAME_COUNT_MAX) throw new Error('too many zstd frames');
     const limitBytes = lengthBytes - doneBytes;
     const plain = await zstdDecompressAsync(rest.subarray(0, frameBytes), {
       maxOutputLength: limitBytes,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import type { Disk } from '../../disk/disk.ts';
@@ -7,10 +7,10 @@ import type { ReferenceGate } from '../../disk/reference-gate.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { memorySource } from '../../io/memory.ts';
-import { testFolder } from '../images.testkit.ts';
+import { assertSameBytes, testFolder } from '../images.testkit.ts';
 import { checkQcow2 } from './check.ts';
 import { qcow2 } from './format.ts';
-import { inFolder, qemuImage } from './qcow2.testkit.ts';
+import { inFolder, qemuBytes, qemuImage } from './qcow2.testkit.ts';
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
 
@@ -323,4 +323,43 @@ test('a read that fails while a table is still awaited is not left alone', async
     process.off('unhandledRejection', note);
   }
   assert.deepEqual(unhandled, []);
+});
+
+test('a damaged image that is read at all reads as qemu reads it', async (context) => {
+  const at = inFolder(await testFolder(context));
+  const images = [
+    await image(context),
+    await image(context, 'cluster_size=4k,compat=0.10'),
+    await image(context, 'extended_l2=on,cluster_size=16k'),
+  ];
+  const change = fc.record({
+    where: fc.nat({ max: 2 }),
+    at: fc.nat({ max: 300 }),
+    value: fc.nat({ max: 255 }),
+  });
+  let compared = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...images), change, async (made, { where, at: place, value }) => {
+      const copy = Buffer.from(made.bytes);
+      copy[([0, made.l1, made.l2][where] ?? 0) + place] = value;
+      const disk = await qcow2.open(memorySource(copy), { references: denied }).catch(() => undefined);
+      if (disk === undefined || disk.virtualSizeBytes > 2 ** 22) return;
+      const bytes = new Uint8Array(disk.virtualSizeBytes);
+      const isRead = await disk.read(0, bytes).then(
+        () => true,
+        () => false,
+      );
+      if (!isRead) return;
+      await writeFile(at('damaged'), copy);
+      const expected = await qemuBytes(at('damaged')).catch(() => undefined);
+      if (expected === undefined) return;
+      // qemu counts in whole sectors.
+      const length = Math.min(expected.length, bytes.length);
+      assert.ok(Math.abs(expected.length - bytes.length) < 512);
+      assertSameBytes(bytes.subarray(0, length), expected.subarray(0, length));
+      compared++;
+    }),
+    { numRuns: 80 },
+  );
+  assert.ok(compared > 0);
 });

@@ -17,7 +17,7 @@ export const VIRTUAL_SIZE_BYTES_MAX: number = 64 * TIB;
 export const L2_CACHE_BYTES: number = 8 * MIB;
 /** Subclusters need clusters of 16 KiB and more (qemu, block/qcow2.c). */
 export const EXTENDED_L2_CLUSTER_BITS_MIN = 14;
-/** What `check` holds for its own count of every host cluster, in clusters: 2 bytes each. */
+/** Host clusters of a file that `check` takes: 5 bytes each, 16 TiB in clusters of 64 KiB. */
 export const CHECK_CLUSTER_COUNT_MAX: number = 256 * MIB;
 /** QCOW_MAX_SNAPSHOTS_SIZE of qemu, 1 GiB, is far above real tables: ids and names are at most 255 bytes there. */
 export const SNAPSHOT_TABLE_BYTES_MAX: number = 64 * MIB;

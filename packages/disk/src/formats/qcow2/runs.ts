@@ -124,7 +124,7 @@ class TableDecoder {
     const lengthBytes = this.#header.clusterBytes;
     if (high === 0 && low === 0) return { kind: 'hole', offsetBytes, lengthBytes };
     if ((low & 1) !== 0 && this.#header.version === 3) return { kind: 'zero', offsetBytes, lengthBytes };
-    const hostBytes = this.#hostCluster(at, high, low, (low & 0x1ff) !== 0);
+    const hostBytes = this.#hostCluster(at, high, low);
     return { kind: 'data', offsetBytes, lengthBytes, hostBytes };
   }
 
@@ -165,7 +165,7 @@ class TableDecoder {
     if ((zeros & allocated) !== 0) {
       throw new ImageError('IMAGE_MALFORMED', 'a subcluster is both allocated and zero', this.#place(at));
     }
-    const hostBytes = allocated === 0 ? 0 : this.#hostCluster(at, high, low, (low & 0x1ff) !== 0);
+    const hostBytes = allocated === 0 ? this.#soundOffset(at, high, low) : this.#hostCluster(at, high, low);
     for (let i = 0; i < SUBCLUSTER_COUNT; i++) {
       const bit = 2 ** i;
       const start = offsetBytes + i * lengthBytes;
@@ -178,15 +178,23 @@ class TableDecoder {
     }
   }
 
-  #hostCluster(at: number, high: number, low: number, reservedBits: boolean): number {
+  /** The host offset of an entry without reserved bits; a cluster's start, or 0. */
+  #soundOffset(at: number, high: number, low: number): number {
     const place = this.#place(at);
     const hostBytes = entryOffset(high, low);
-    if (reservedBits || (high & 0x3f000000) !== 0) {
+    if ((low & 0x1ff) !== 0 || (high & 0x3f000000) !== 0) {
       throw new ImageError('IMAGE_MALFORMED', 'an L2 entry has reserved bits set', place);
     }
     if (hostBytes % this.#header.clusterBytes !== 0) {
       throw new ImageError('IMAGE_MALFORMED', `an L2 entry names ${hostBytes}, not a cluster's start`, place);
     }
+    return hostBytes;
+  }
+
+  /** The host offset of a cluster that holds data. */
+  #hostCluster(at: number, high: number, low: number): number {
+    const place = this.#place(at);
+    const hostBytes = this.#soundOffset(at, high, low);
     requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
     if (hostBytes >= this.#source.lengthBytes) {
       throw new ImageError('IMAGE_TRUNCATED', `a cluster stands at ${hostBytes}, beyond the end`, place);
