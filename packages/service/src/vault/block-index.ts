@@ -1,5 +1,6 @@
 import type { VaultBlockRow } from '../db/schema.ts';
 import type { Queries } from '../db/transactions.ts';
+import { LENGTH_CODES_BYTES, recordLength } from './block-record.ts';
 
 /** Rows that one statement takes or gives: well below the parameters that both engines allow. */
 const ROWS_A_STATEMENT = 500;
@@ -24,6 +25,16 @@ export async function findBlocks(
     for (const row of rows) found.set(hashKey(row.block_hash), row);
   }
   return found;
+}
+
+/** Why a row is not that of a block which a manifest lists with these length codes, or undefined. */
+export function listingFault(row: VaultBlockRow | undefined, codes: Uint8Array): string | undefined {
+  if (row === undefined) return 'is not in the index';
+  if (Buffer.compare(row.pieces.subarray(0, LENGTH_CODES_BYTES), codes) !== 0) {
+    return 'has other pieces in the index than listed';
+  }
+  if (row.length_bytes !== recordLength(row.pieces)) return 'has another length than its pieces together';
+  return undefined;
 }
 
 /** Adds rows, except for hashes that are known already. Returns how many were added. */

@@ -35,6 +35,8 @@ const RAW_CODE = 0xffff;
 /** Compression must save 1/32 of a piece, else the piece is kept as it is and costs nothing to read. */
 const COMPRESSED_LIMIT_BYTES: number = PIECE_BYTES - PIECE_BYTES / 32;
 
+const ZERO_PIECE: Uint8Array = new Uint8Array(PIECE_BYTES);
+
 /** More than zstd makes of a piece at worst, so that the codec takes one buffer and fills it once. */
 const OUTPUT_BYTES: number = PIECE_BYTES + 1024;
 
@@ -104,7 +106,7 @@ export function packBlock(plain: Uint8Array, record: Uint8Array): number {
 
 /** Stores a piece at `offset` of the record and returns its stored length. */
 function storePiece(plain: Uint8Array, record: Uint8Array, offset: number): number {
-  if (isZeroPiece(plain)) return 0;
+  if (Buffer.compare(plain, ZERO_PIECE) === 0) return 0;
   const compressed = zstdCompressSync(plain, COMPRESS);
   const stored = compressed.length <= COMPRESSED_LIMIT_BYTES ? compressed : plain;
   record.set(stored, offset);
@@ -120,13 +122,6 @@ function storePiece(plain: Uint8Array, record: Uint8Array, offset: number): numb
 function free(output: Uint8Array): void {
   const { buffer } = output;
   if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_BYTES) buffer.transfer(0);
-}
-
-function isZeroPiece(piece: Uint8Array): boolean {
-  if (piece[0] !== 0 || piece[PIECE_BYTES - 1] !== 0) return false;
-  const words = new BigUint64Array(piece.buffer, piece.byteOffset, PIECE_BYTES / 8);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0n) return false;
-  return true;
 }
 
 /** What is wrong with the record's header, or undefined. `record` has at least the header. */

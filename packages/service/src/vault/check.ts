@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises';
-import { type CheckSeverity, storeError } from '@gantry/disk';
+import { type CheckSeverity, DigestTree, StoreError, storeError } from '@gantry/disk';
 import type { VaultBlockRow } from '../db/schema.ts';
-import { blocksOfSegment, findBlocks, hashKey } from './block-index.ts';
-import { LENGTH_CODES_BYTES, recordLength } from './block-record.ts';
+import { blocksOfSegment, findBlocks, hashKey, listingFault } from './block-index.ts';
+import { recordLength } from './block-record.ts';
 import { runsOf, unpackRun } from './block-run.ts';
 import { isCorrupt } from './errors.ts';
-import { manifestChunks } from './manifests.ts';
+import { CHUNK_BLOCKS } from './manifest-chunk.ts';
+import { readableChunks } from './manifests.ts';
 import { SEGMENT_HEADER_BYTES } from './segment-file.ts';
 import type { Segment } from './segments.ts';
 import type { VaultState } from './vault-state.ts';
@@ -91,8 +92,14 @@ class VaultCheck {
       this.#options.signal?.throwIfAborted();
       this.#options.onProgress?.({ phase: 'segments', done, total });
       // What is committed from now on is for the next check.
-      const { committedBytes } = segment;
-      if (await this.#hasFile(segment, committedBytes)) await this.#rowsOf(segment, committedBytes);
+      const { committedBytes, liveBytes } = segment;
+      if (await this.#hasFile(segment, committedBytes)) {
+        const found = await this.#rowsOf(segment, committedBytes);
+        if (found !== liveBytes) {
+          const what = `its row counts ${liveBytes} bytes in use, its blocks have ${found}`;
+          this.#add('leak', what, `segment ${segment.id}`);
+        }
+      }
       done += committedBytes;
       this.#segmentCount++;
     }
@@ -103,7 +110,7 @@ class VaultCheck {
 
   async manifests(): Promise<void> {
     const { kysely } = this.#state.database;
-    const manifests = await kysely.selectFrom('manifests').select(['id', 'virtual_size_bytes']).execute();
+    const manifests = await kysely.selectFrom('manifests').select(['id', 'disk_digest']).execute();
     for (const manifest of manifests) {
       this.#options.onProgress?.({
         phase: 'manifests',
@@ -112,8 +119,10 @@ class VaultCheck {
       });
       this.#manifestCount++;
       try {
-        await this.#manifest(manifest.id);
+        await this.#manifest(manifest.id, manifest.disk_digest);
       } catch (error) {
+        // An import that was given up meanwhile took its manifest along.
+        if (error instanceof StoreError && error.code === 'STORE_NOT_FOUND') continue;
         if (!isCorrupt(error)) throw error;
         this.#add('corruption', error.message, error.where);
       }
@@ -161,14 +170,17 @@ class VaultCheck {
     }
   }
 
-  async #rowsOf(segment: Segment, committedBytes: number): Promise<void> {
+  /** Returns the bytes of the records that rows know. */
+  async #rowsOf(segment: Segment, committedBytes: number): Promise<number> {
     const where = `segment ${segment.id}`;
     let end = SEGMENT_HEADER_BYTES;
+    let recordBytes = 0;
     let verify: VaultBlockRow[] = [];
     for await (const row of blocksOfSegment(this.#state.database.kysely, segment.number)) {
       if (row.offset_bytes >= committedBytes) break;
       this.#options.signal?.throwIfAborted();
       this.#blockCount++;
+      recordBytes += row.length_bytes;
       const name = `block ${hashKey(row.block_hash)} at byte ${row.offset_bytes}`;
       if (row.offset_bytes < end) this.#add('corruption', `${name} overlaps what stands before it`, where);
       end = row.offset_bytes + row.length_bytes;
@@ -183,6 +195,7 @@ class VaultCheck {
       verify = [];
     }
     await this.#verify(verify);
+    return recordBytes;
   }
 
   async #verify(rows: readonly VaultBlockRow[]): Promise<void> {
@@ -199,9 +212,10 @@ class VaultCheck {
     }
   }
 
-  async #manifest(manifestId: string): Promise<void> {
+  async #manifest(id: string, diskDigest: string | null): Promise<void> {
     const { kysely } = this.#state.database;
-    for await (const chunk of manifestChunks(kysely, manifestId)) {
+    const tree = new DigestTree();
+    for await (const chunk of readableChunks(kysely, id)) {
       this.#options.signal?.throwIfAborted();
       const blocks = [...chunk.blocks()];
       const known = await findBlocks(
@@ -209,13 +223,15 @@ class VaultCheck {
         blocks.map((block) => chunk.hash(block)),
       );
       for (const block of blocks) {
-        const key = hashKey(chunk.hash(block));
-        const row = known.get(key);
-        const codes = row?.pieces.subarray(0, LENGTH_CODES_BYTES);
-        if (codes !== undefined && Buffer.compare(codes, chunk.codes(block)) === 0) continue;
-        const what = row === undefined ? 'is not in the index' : 'has other pieces in the index than listed';
-        this.#add('corruption', `block ${key} ${what}`, `manifest ${manifestId}`);
+        const hash = chunk.hash(block);
+        tree.add(chunk.index * CHUNK_BLOCKS + block, hash);
+        const fault = listingFault(known.get(hashKey(hash)), chunk.codes(block));
+        if (fault !== undefined) this.#add('corruption', `block ${hashKey(hash)} ${fault}`, `manifest ${id}`);
       }
+    }
+    const digest = tree.finish();
+    if (diskDigest !== null && digest !== diskDigest) {
+      this.#add('corruption', `it lists a disk of digest ${digest}, not ${diskDigest}`, `manifest ${id}`);
     }
   }
 

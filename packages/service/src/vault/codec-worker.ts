@@ -1,10 +1,12 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { BLOCK_BYTES, hashBlock, packBlock, RECORD_LIMIT_BYTES, unpackBlock } from './block-record.ts';
 
-/** What a thread of the codec is asked to do with a slot: BLOCK_BYTES of guest bytes, then the record. */
+/**
+ * What a thread of the codec is asked to do with a slot, BLOCK_BYTES of guest bytes and then the record. The
+ * slots are in a SharedArrayBuffer, which the thread is given as its workerData.
+ */
 export interface CodecTask {
   readonly kind: 'hash' | 'pack' | 'unpack';
-  readonly memory: SharedArrayBuffer;
   readonly offsetBytes: number;
 }
 
@@ -25,7 +27,8 @@ parentPort?.on('message', (task: CodecTask) => {
   parentPort?.postMessage(answer);
 });
 
-function run({ kind, memory, offsetBytes }: CodecTask): CodecAnswer {
+function run({ kind, offsetBytes }: CodecTask): CodecAnswer {
+  const memory: SharedArrayBuffer = workerData;
   const plain = new Uint8Array(memory, offsetBytes, BLOCK_BYTES);
   const record = new Uint8Array(memory, offsetBytes + BLOCK_BYTES, RECORD_LIMIT_BYTES);
   switch (kind) {

@@ -111,10 +111,9 @@ export class Codec {
   }
 
   #run(kind: CodecTask['kind'], slot: Slot): Promise<CodecAnswer> {
-    const memory = this.#memory;
-    if (this.#closed || memory === undefined) return Promise.reject(closedError());
+    if (this.#closed) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
-      this.#jobs.push({ task: { kind, memory, offsetBytes: slot.offsetBytes }, resolve, reject });
+      this.#jobs.push({ task: { kind, offsetBytes: slot.offsetBytes }, resolve, reject });
       this.#dispatch();
     });
   }
@@ -145,6 +144,7 @@ export class Codec {
   #startThread(): Thread {
     const worker = new Worker(new URL('./codec-worker.ts', import.meta.url), {
       name: 'vault codec',
+      workerData: this.#memory,
       // Not the options of this process, which may be about its own entry.
       execArgv: [],
       // Compressed pieces are young garbage: a small young generation keeps the thread's memory small.

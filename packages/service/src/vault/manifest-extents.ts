@@ -2,7 +2,7 @@ import type { Extent } from '@gantry/disk';
 import type { Queries } from '../db/transactions.ts';
 import { BLOCK_BYTES, lengthCode, PIECE_BYTES, PIECES_PER_BLOCK } from './block-record.ts';
 import { CHUNK_BLOCKS, type ManifestChunk } from './manifest-chunk.ts';
-import { manifestChunks } from './manifests.ts';
+import { readableChunks } from './manifests.ts';
 
 const CHUNK_BYTES: number = CHUNK_BLOCKS * BLOCK_BYTES;
 
@@ -19,7 +19,7 @@ export async function* manifestExtents(
   let end = fromBytes;
   const firstChunk = Math.floor(fromBytes / CHUNK_BYTES);
   const chunkEnd = Math.ceil(toBytes / CHUNK_BYTES);
-  for await (const chunk of manifestChunks(queries, manifestId, firstChunk, chunkEnd)) {
+  for await (const chunk of readableChunks(queries, manifestId, firstChunk, chunkEnd)) {
     signal?.throwIfAborted();
     for (const piece of dataPieces(chunk)) {
       const at = chunk.index * CHUNK_BYTES + piece * PIECE_BYTES;

@@ -1,3 +1,4 @@
+import { StoreError } from '@gantry/disk';
 import { newId } from '../db/ids.ts';
 import type { ManifestRow } from '../db/schema.ts';
 import type { Queries } from '../db/transactions.ts';
@@ -51,6 +52,27 @@ export async function* manifestChunks(
     if (last === undefined || rows.length < CHUNKS_A_PAGE) return;
     from = last.chunk_index + 1;
   }
+}
+
+/**
+ * The same for a reader: a chunk without a row is zeros only as long as its manifest is there. Throws
+ * STORE_NOT_FOUND when the manifest was removed.
+ */
+export async function* readableChunks(
+  queries: Queries,
+  manifestId: string,
+  fromChunk?: number,
+  toChunk?: number,
+): AsyncGenerator<ManifestChunk, void, undefined> {
+  yield* manifestChunks(queries, manifestId, fromChunk, toChunk);
+  await requireManifest(queries, manifestId);
+}
+
+/** Throws STORE_NOT_FOUND. */
+export async function requireManifest(queries: Queries, id: string): Promise<ManifestRow> {
+  const manifest = await findManifest(queries, id);
+  if (manifest !== undefined) return manifest;
+  throw new StoreError('STORE_NOT_FOUND', `the vault has no manifest ${id}`, { where: `manifest ${id}` });
 }
 
 /** One chunk, or undefined when it has no data. */

@@ -26,7 +26,10 @@ export class RecordCache {
   async storedPiece(row: VaultBlockRow, piece: number): Promise<Uint8Array> {
     const record = await this.#record(row);
     const fault = pieceFault(record, piece);
-    if (fault !== undefined) throw blockCorrupt(this.#segments, row, fault);
+    if (fault !== undefined) {
+      this.#records.delete(hashKey(row.block_hash));
+      throw blockCorrupt(this.#segments, row, fault);
+    }
     return storedPiece(record, piece);
   }
 

@@ -8,14 +8,14 @@ import {
   mapOrdered,
 } from '@gantry/disk';
 import type { ManifestRow, VaultBlockRow } from '../db/schema.ts';
-import { findBlocks, hashKey } from './block-index.ts';
+import { findBlocks, hashKey, listingFault } from './block-index.ts';
 import { BLOCK_BYTES, PIECE_BYTES, PIECES_PER_BLOCK, storedLength, storedLengthOf } from './block-record.ts';
 import { allEnded, runsOf, unpackRun } from './block-run.ts';
 import { corrupt } from './errors.ts';
 import { Lru } from './lru.ts';
 import { CHUNK_BLOCKS, CHUNK_PIECES, type ManifestChunk } from './manifest-chunk.ts';
 import { dataPieces, manifestExtents } from './manifest-extents.ts';
-import { findChunk, manifestChunks } from './manifests.ts';
+import { readableChunks } from './manifests.ts';
 import { SegmentGone } from './segments.ts';
 import type { StoredPieces } from './stored-pieces.ts';
 import type { VaultState } from './vault-state.ts';
@@ -122,7 +122,7 @@ export class VaultDisk implements Disk {
   /** Loads the length of every stored piece: 8 KiB for each 256 MiB of the disk that hold data. */
   async storedPieces(signal?: AbortSignal): Promise<StoredPieces> {
     const codes = new Map<number, Uint16Array>();
-    for await (const chunk of manifestChunks(this.#state.database.kysely, this.manifestId)) {
+    for await (const chunk of readableChunks(this.#state.database.kysely, this.manifestId)) {
       signal?.throwIfAborted();
       const chunkCodes = new Uint16Array(CHUNK_PIECES);
       for (const piece of dataPieces(chunk)) chunkCodes[piece] = chunk.pieceCode(piece);
@@ -205,13 +205,13 @@ export class VaultDisk implements Disk {
   #requireRow(rows: Rows, chunk: ManifestChunk, block: number): VaultBlockRow {
     const key = hashKey(chunk.hash(block));
     const row = rows.get(key);
-    if (row !== undefined && hasCodes(row, chunk.codes(block))) return row;
-    const problem = row === undefined ? 'is not in the index' : 'has other pieces in the index than listed';
-    throw corrupt(`block ${key} of manifest ${this.manifestId} ${problem}`, `manifest ${this.manifestId}`);
+    const fault = listingFault(row, chunk.codes(block));
+    if (row !== undefined && fault === undefined) return row;
+    throw corrupt(`block ${key} of manifest ${this.manifestId} ${fault}`, `manifest ${this.manifestId}`);
   }
 
   async *#listedGroups(): AsyncGenerator<BlockGroup, void, undefined> {
-    for await (const chunk of manifestChunks(this.#state.database.kysely, this.manifestId)) {
+    for await (const chunk of readableChunks(this.#state.database.kysely, this.manifestId)) {
       const blocks = [...chunk.blocks()];
       for (let at = 0; at < blocks.length; at += GROUP_BLOCKS) {
         yield { chunk, blocks: blocks.slice(at, at + GROUP_BLOCKS) };
@@ -229,10 +229,16 @@ export class VaultDisk implements Disk {
   #chunk(index: number): Promise<ManifestChunk | undefined> {
     const cached = this.#chunks.get(index);
     if (cached !== undefined) return cached;
-    const chunk = findChunk(this.#state.database.kysely, this.manifestId, index);
+    const chunk = this.#readChunk(index);
     this.#chunks.set(index, chunk);
     chunk.catch(() => this.#chunks.delete(index));
     return chunk;
+  }
+
+  async #readChunk(index: number): Promise<ManifestChunk | undefined> {
+    const chunks = readableChunks(this.#state.database.kysely, this.manifestId, index, index + 1);
+    for await (const chunk of chunks) return chunk;
+    return undefined;
   }
 
   #group(index: number, chunk: ManifestChunk): Promise<Rows> {
@@ -267,8 +273,4 @@ export class VaultDisk implements Disk {
       }
     }
   }
-}
-
-function hasCodes(row: VaultBlockRow, codes: Uint8Array): boolean {
-  return Buffer.compare(row.pieces.subarray(0, codes.length), codes) === 0;
 }

@@ -275,6 +275,22 @@ forEachEngine('an abandoned import leaves no manifest', async (open) => {
   });
 });
 
+forEachEngine('a disk whose manifest was removed is refused, not read as zeros', async (open) => {
+  await withVault(await open(), async (vault) => {
+    const writer = await vault.beginManifest(8 * BLOCK_BYTES);
+    await putAll(writer, distinctBlocks(3));
+    await writer.checkpoint();
+    await withDisk(vault, writer.manifestId, async (disk) => {
+      await vault.removeManifest(writer.manifestId);
+      const gone = { code: 'STORE_NOT_FOUND' };
+      await assert.rejects(disk.read(0, new Uint8Array(10)), gone);
+      await assert.rejects(disk.extents(0, 8 * BLOCK_BYTES).next(), gone);
+      await assert.rejects(disk.verify(), gone);
+      await assert.rejects(disk.storedPieces(), gone);
+    });
+  });
+});
+
 forEachEngine('an import goes on from its checkpoint, and forgets what came after it', async (open) => {
   await withVault(await open(), async (vault) => {
     const size = 1100 * BLOCK_BYTES;

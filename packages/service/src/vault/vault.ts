@@ -1,14 +1,13 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { DIGEST_BLOCK_BYTES, StoreError } from '@gantry/disk';
+import { dirname, join } from 'node:path';
+import { DIGEST_BLOCK_BYTES, StoreError, syncFolder } from '@gantry/disk';
 import type { Database } from '../db/database.ts';
-import type { ManifestRow } from '../db/schema.ts';
 import { BLOCK_BYTES } from './block-record.ts';
 import { checkVault, type VaultCheckOptions, type VaultCheckReport } from './check.ts';
 import { Codec } from './codec.ts';
 import { type CollectOptions, type CollectReport, collectGarbage } from './gc.ts';
 import { requireIdentity } from './identity.ts';
-import { createManifest, cutManifest, deleteManifest, findManifest } from './manifests.ts';
+import { createManifest, cutManifest, deleteManifest, requireManifest } from './manifests.ts';
 import { RecordCache } from './record-cache.ts';
 import { Segments } from './segments.ts';
 import { SharedLock } from './shared-lock.ts';
@@ -58,7 +57,8 @@ export class Vault {
     if (BLOCK_BYTES !== DIGEST_BLOCK_BYTES) throw new Error("a block is not the disk digest's leaf");
     const { folder, database } = options;
     const segmentFolder = join(folder, 'segments');
-    await mkdir(segmentFolder, { recursive: true, mode: 0o700 });
+    const made = await mkdir(segmentFolder, { recursive: true, mode: 0o700 });
+    if (made !== undefined) await syncFolder(dirname(made));
     await requireIdentity(folder, segmentFolder, database.kysely);
     const limitBytes = options.segmentLimitBytes ?? SEGMENT_LIMIT_BYTES;
     const segments = await Segments.open(segmentFolder, limitBytes, database.kysely);
@@ -75,7 +75,7 @@ export class Vault {
     });
   }
 
-  /** Closes writers as they are, threads and files. */
+  /** Closes writers as they are, then threads and files; waits for a collection or a check under way. */
   async close(): Promise<void> {
     for (const writer of [...this.#state.writers]) await writer.close();
     await this.#upkeep;
@@ -99,7 +99,7 @@ export class Vault {
   async resumeManifest({ manifestId, nextBlock }: VaultCheckpoint): Promise<VaultWriter> {
     const { lock, database, writers } = this.#state;
     return lock.shared(async () => {
-      const manifest = await this.#requireManifest(manifestId);
+      const manifest = await requireManifest(database.kysely, manifestId);
       const chunk = await database.kysely
         .transaction()
         .execute((transaction) =>
@@ -107,6 +107,7 @@ export class Vault {
             ? cutManifest(transaction, manifestId, nextBlock)
             : Promise.reject(notResumable(manifestId)),
         );
+      if (isWritten(writers, manifestId)) throw notResumable(manifestId);
       return new VaultWriter(this.#state, manifest, { nextBlock, chunk });
     });
   }
@@ -123,9 +124,9 @@ export class Vault {
    * Throws STORE_NOT_FOUND.
    */
   async openManifest(manifestId: string): Promise<VaultDisk> {
-    const { lock, readers } = this.#state;
+    const { lock, readers, database } = this.#state;
     return lock.shared(async () => {
-      const manifest = await this.#requireManifest(manifestId);
+      const manifest = await requireManifest(database.kysely, manifestId);
       readers.set(manifestId, (readers.get(manifestId) ?? 0) + 1);
       return new VaultDisk(this.#state, manifest, () => {
         const left = (readers.get(manifestId) ?? 1) - 1;
@@ -161,12 +162,6 @@ export class Vault {
     const result = this.#upkeep.then(run);
     this.#upkeep = result.catch(() => {});
     return result;
-  }
-
-  async #requireManifest(id: string): Promise<ManifestRow> {
-    const manifest = await findManifest(this.#state.database.kysely, id);
-    if (manifest !== undefined) return manifest;
-    throw new StoreError('STORE_NOT_FOUND', `the vault has no manifest ${id}`, { where: `manifest ${id}` });
   }
 }
 

@@ -1,4 +1,4 @@
-import { DigestTree, isZero } from '@gantry/disk';
+import { DigestTree } from '@gantry/disk';
 import type { Queries } from '../db/transactions.ts';
 import { Batcher } from './batcher.ts';
 import { findBlocks, hashKey } from './block-index.ts';
@@ -6,7 +6,7 @@ import { BLOCK_BYTES, recordHash } from './block-record.ts';
 import type { Slot } from './codec.ts';
 import { corrupt } from './errors.ts';
 import { CHUNK_BLOCKS, type ManifestChunk } from './manifest-chunk.ts';
-import { deleteManifest, manifestChunks } from './manifests.ts';
+import { deleteManifest, readableChunks, requireManifest } from './manifests.ts';
 import type { VaultState } from './vault-state.ts';
 import { type FreshBlock, type PackedBlock, WriterWindow } from './writer-window.ts';
 
@@ -38,6 +38,8 @@ export interface WriterCounts {
 const BATCH_BLOCKS = 8;
 /** What a commit has to write at most, in blocks, when the caller makes no checkpoint: 256 MiB of guest. */
 const WINDOW_BLOCKS = 1024;
+
+const ZERO_BLOCK: Uint8Array = new Uint8Array(BLOCK_BYTES);
 
 interface HashedBlock {
   readonly block: number;
@@ -102,7 +104,7 @@ export class VaultWriter {
       throw new RangeError(`block ${block} does not lie between block ${this.#nextBlock} and the disk's end`);
     }
     if (bytes.length !== BLOCK_BYTES) throw new RangeError(`a block has ${BLOCK_BYTES} bytes`);
-    if (isZero(bytes)) {
+    if (Buffer.compare(bytes, ZERO_BLOCK) === 0) {
       this.#nextBlock = block + 1;
       this.#counts.zeroBlocks++;
       return;
@@ -155,11 +157,12 @@ export class VaultWriter {
     const dataBytes = Math.min(listed.blockCount * BLOCK_BYTES, this.virtualSizeBytes);
     const sealed: SealedManifest = { manifestId: this.manifestId, diskDigest, dataBytes };
     await kysely.transaction().execute(async (transaction) => {
-      await transaction
+      const { numUpdatedRows } = await transaction
         .updateTable('manifests')
         .set({ state: 'sealed', disk_digest: diskDigest, data_bytes: dataBytes })
         .where('id', '=', this.manifestId)
-        .execute();
+        .executeTakeFirst();
+      if (numUpdatedRows === 0n) await requireManifest(transaction, this.manifestId);
       await alongside?.(transaction, sealed);
     });
     await this.close();
@@ -286,7 +289,7 @@ export async function listedContent(
 ): Promise<{ diskDigest: string; blockCount: number }> {
   const tree = new DigestTree();
   let blockCount = 0;
-  for await (const chunk of manifestChunks(queries, manifestId)) {
+  for await (const chunk of readableChunks(queries, manifestId)) {
     for (const block of chunk.blocks()) {
       tree.add(chunk.index * CHUNK_BLOCKS + block, chunk.hash(block));
       blockCount++;
