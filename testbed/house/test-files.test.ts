@@ -11,7 +11,8 @@ test('every file that calls a test function is executed by npm test', () => {
   const withTests = projectFiles('*.ts', '*.mts', '*.tsx', '*.js', '*.mjs')
     .filter(
       (path) =>
-        !path.endsWith('.testkit.ts') && /from '(node:test|[^']+\.testkit\.ts)'/.test(readProjectFile(path)),
+        !path.endsWith('.testkit.ts') &&
+        /from '(node:test|[^']+engines\.testkit\.ts)'/.test(readProjectFile(path)),
     )
     .sort();
   assert.ok(withTests.length > 10, `${withTests.length} files`);

@@ -49,7 +49,7 @@ function announcement(address: string, dataFolder: string, profile: string): str
     `  API:      ${address}/api/v1, described at ${address}/api/v1/docs`,
     `  Data:     ${printable(dataFolder)}`,
     `  Profile:  ${printable(profile)} (address and token of the administrator; keep it to yourself)`,
-    '  Command:  gantry image list, from this clone; from elsewhere add --profile with the file above',
+    '  Command:  npx gantry image list, from this clone; from elsewhere add --profile with the file above',
     'Ctrl-C stops it; what is at work then goes on with the next start.',
   ];
 }

@@ -183,6 +183,8 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
+        // What was read back may take longer than a connection may be silent otherwise.
+        request.raw.once('end', () => request.raw.socket.setTimeout(0));
         const { job, image } = await streamImports.run(ownerOf(request), {
           ...request.query,
           body: requestBody(request),
