@@ -111,7 +111,7 @@ function storePiece(plain: Uint8Array, record: Uint8Array, offset: number): numb
   const stored = compressed.length <= COMPRESSED_LIMIT_BYTES ? compressed : plain;
   record.set(stored, offset);
   const { length } = stored;
-  free(compressed);
+  freeOutput(compressed);
   return length;
 }
 
@@ -119,7 +119,7 @@ function storePiece(plain: Uint8Array, record: Uint8Array, offset: number): numb
  * Gives the codec's output buffer back at once. The garbage collector would let some 60 MiB of them gather
  * in each thread first.
  */
-function free(output: Uint8Array): void {
+export function freeOutput(output: Uint8Array): void {
   const { buffer } = output;
   if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_BYTES) buffer.transfer(0);
 }
@@ -185,7 +185,7 @@ export function unpackBlock(record: Uint8Array, plain: Uint8Array): string | und
     const bytes = plainPiece(storedPiece(record, piece));
     if (bytes === undefined) return `piece ${piece} does not decompress`;
     plain.set(bytes, piece * PIECE_BYTES);
-    free(bytes);
+    freeOutput(bytes);
   }
   const hash: Uint8Array = cryptoHash('sha256', plain, 'buffer');
   return recordHash(record).every((byte, i) => byte === hash[i])

@@ -20,6 +20,7 @@ import { Codec } from './codec.ts';
 import { LiveSet } from './live-set.ts';
 import { Lru } from './lru.ts';
 import { CHUNK_BLOCKS, ManifestChunk } from './manifest-chunk.ts';
+import { PinnedCache } from './pinned-cache.ts';
 import { SharedLock } from './shared-lock.ts';
 import {
   assertSameBytes,
@@ -216,22 +217,57 @@ test('a batch starts when it is full or when nothing more is on its way', async 
 });
 
 test('what was used longest ago is forgotten first', () => {
-  const lru = new Lru<string, string>(5, (value) => value.length);
-  lru.set('a', 'xx');
-  lru.set('b', 'xx');
-  assert.equal(lru.get('a'), 'xx');
-  lru.set('c', 'xx');
+  const lru = new Lru<string, number>(2);
+  lru.set('a', 1);
+  lru.set('b', 2);
+  assert.equal(lru.get('a'), 1);
+  lru.set('c', 3);
+  lru.set('c', 4);
   assert.deepEqual(
     ['a', 'b', 'c'].map((key) => lru.get(key)),
-    ['xx', undefined, 'xx'],
+    [1, undefined, 4],
   );
-  lru.set('d', 'much too long');
-  assert.deepEqual(
-    ['a', 'c', 'd'].map((key) => lru.get(key)),
-    [undefined, undefined, 'much too long'],
+  lru.delete('a');
+  assert.equal(lru.get('a'), undefined);
+});
+
+test('a cached value is disposed of when it is neither kept nor used, and made once', async () => {
+  const disposed: string[] = [];
+  const made: string[] = [];
+  const cache = new PinnedCache<string>(2, (value) => disposed.push(value));
+  const use = (key: string, done?: Promise<void>) =>
+    cache.use(
+      key,
+      async () => {
+        made.push(key);
+        if (key === 'bad') throw new Error('cannot be made');
+        return key;
+      },
+      async (value) => {
+        await done;
+        assert.ok(!disposed.includes(value), 'good while it is used');
+        return value;
+      },
+    );
+  const door = Promise.withResolvers<void>();
+  const pinned = [use('a', door.promise), use('a', door.promise)];
+  assert.deepEqual([await use('b'), await use('c'), await use('b')], ['b', 'c', 'b']);
+  assert.deepEqual([made, disposed], [['a', 'b', 'c'], []]);
+  door.resolve();
+  assert.deepEqual(await Promise.all(pinned), ['a', 'a']);
+  await setImmediate();
+  assert.deepEqual(disposed, ['a']);
+  await assert.rejects(use('bad'), /cannot be made/);
+  await assert.rejects(use('bad'), /cannot be made/);
+  const failing = cache.use(
+    'd',
+    async () => 'd',
+    () => Promise.reject(new Error('cannot be used')),
   );
-  lru.set('e', 'x');
-  assert.deepEqual([lru.get('d'), lru.get('e')], [undefined, 'x']);
+  await assert.rejects(failing, /cannot be used/);
+  await setImmediate();
+  assert.deepEqual(made, ['a', 'b', 'c', 'bad', 'bad']);
+  assert.ok(disposed.includes('d'));
 });
 
 test('slots are handed out in order, and a closed codec refuses', async () => {

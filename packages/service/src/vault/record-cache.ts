@@ -1,12 +1,22 @@
 import type { VaultBlockRow } from '../db/schema.ts';
 import { hashKey } from './block-index.ts';
-import { headerFault, pieceFault, plainPiece, recordHash, recordTable, storedPiece } from './block-record.ts';
+import {
+  freeOutput,
+  headerFault,
+  pieceFault,
+  plainPiece,
+  RECORD_LIMIT_BYTES,
+  recordHash,
+  recordTable,
+  storedPiece,
+} from './block-record.ts';
 import { corrupt } from './errors.ts';
-import { Lru } from './lru.ts';
+import { PinnedCache } from './pinned-cache.ts';
 import type { Segments } from './segments.ts';
 
-const RECORDS_LIMIT_BYTES: number = 8 * 1024 * 1024;
-const PIECES_LIMIT: number = 64;
+/** 8 MiB of records, 4 MiB of pieces. */
+const RECORDS_KEPT = 32;
+const PIECES_KEPT = 64;
 
 /**
  * Records and pieces that were read last, checked: small reads one after the other cost one read of a
@@ -14,58 +24,63 @@ const PIECES_LIMIT: number = 64;
  */
 export class RecordCache {
   readonly #segments: Segments;
-  readonly #reading: Map<string, Promise<Uint8Array>> = new Map();
-  readonly #records: Lru<string, Uint8Array> = new Lru(RECORDS_LIMIT_BYTES, (record) => record.length);
-  readonly #pieces: Lru<string, Uint8Array> = new Lru(PIECES_LIMIT);
+  readonly #buffers: Uint8Array[] = [];
+  readonly #records: PinnedCache<Uint8Array> = new PinnedCache(RECORDS_KEPT, (record) =>
+    this.#buffers.push(new Uint8Array(record.buffer)),
+  );
+  readonly #pieces: PinnedCache<Uint8Array> = new PinnedCache(PIECES_KEPT, freeOutput);
 
   constructor(segments: Segments) {
     this.#segments = segments;
   }
 
-  /** The stored bytes of a piece, which pass their CRC-32. Not to be changed. */
-  async storedPiece(row: VaultBlockRow, piece: number): Promise<Uint8Array> {
-    const record = await this.#record(row);
-    const fault = pieceFault(record, piece);
-    if (fault !== undefined) {
-      this.#records.delete(hashKey(row.block_hash));
-      throw blockCorrupt(this.#segments, row, fault);
-    }
-    return storedPiece(record, piece);
+  /** Fills `into` with stored bytes of a piece, which as a whole passes its CRC-32, from byte `from` of them. */
+  copyStored(row: VaultBlockRow, piece: number, from: number, into: Uint8Array): Promise<void> {
+    return this.#useStored(row, piece, (stored) => into.set(stored.subarray(from, from + into.length)));
   }
 
-  /** The guest bytes of a piece. Not to be changed. */
-  async plainPiece(row: VaultBlockRow, piece: number): Promise<Uint8Array> {
-    const key = `${hashKey(row.block_hash)}.${piece}`;
-    const cached = this.#pieces.get(key);
-    if (cached !== undefined) return cached;
-    const plain = plainPiece(await this.storedPiece(row, piece));
-    if (plain === undefined) throw blockCorrupt(this.#segments, row, `piece ${piece} does not decompress`);
-    this.#pieces.set(key, plain);
-    return plain;
+  /** Fills `into` with guest bytes of a piece, from byte `from` of it. */
+  copyPlain(row: VaultBlockRow, piece: number, from: number, into: Uint8Array): Promise<void> {
+    const make = () =>
+      this.#useStored(row, piece, (stored) => {
+        const plain = plainPiece(stored);
+        if (plain === undefined)
+          throw blockCorrupt(this.#segments, row, `piece ${piece} does not decompress`);
+        // A piece that is stored as it is stands in the record's buffer, which goes round.
+        return plain.buffer === stored.buffer ? plain.slice() : plain;
+      });
+    return this.#pieces.use(`${hashKey(row.block_hash)}.${piece}`, make, (plain) =>
+      into.set(plain.subarray(from, from + into.length)),
+    );
   }
 
-  async #record(row: VaultBlockRow): Promise<Uint8Array> {
-    const key = hashKey(row.block_hash);
-    const cached = this.#records.get(key);
-    if (cached !== undefined) return cached;
-    const reading = this.#reading.get(key);
-    if (reading !== undefined) return reading;
-    const begun = this.#read(row);
-    this.#reading.set(key, begun);
-    try {
-      const record = await begun;
-      this.#records.set(key, record);
-      return record;
-    } finally {
-      this.#reading.delete(key);
-    }
+  #useStored<Result>(
+    row: VaultBlockRow,
+    piece: number,
+    use: (stored: Uint8Array) => Result,
+  ): Promise<Result> {
+    return this.#records.use(
+      hashKey(row.block_hash),
+      () => this.#read(row),
+      (record) => {
+        const fault = pieceFault(record, piece);
+        if (fault !== undefined) throw blockCorrupt(this.#segments, row, fault);
+        return use(storedPiece(record, piece));
+      },
+    );
   }
 
   async #read(row: VaultBlockRow): Promise<Uint8Array> {
-    const record = new Uint8Array(row.length_bytes);
-    await this.#segments.read(row.segment_number, row.offset_bytes, [record]);
-    requireRecordOf(this.#segments, row, record);
-    return record;
+    const buffer = this.#buffers.pop() ?? new Uint8Array(RECORD_LIMIT_BYTES);
+    const record = buffer.subarray(0, row.length_bytes);
+    try {
+      await this.#segments.read(row.segment_number, row.offset_bytes, [record]);
+      requireRecordOf(this.#segments, row, record);
+      return record;
+    } catch (error) {
+      this.#buffers.push(buffer);
+      throw error;
+    }
   }
 }
 

@@ -150,12 +150,10 @@ export class VaultDisk implements Disk {
     const piece = Math.floor(offsetBytes / PIECE_BYTES);
     const row = await this.#row(Math.floor(piece / PIECES_PER_BLOCK));
     const from = offsetBytes % PIECE_BYTES;
-    const stored =
-      row === undefined ? undefined : await this.#state.records.storedPiece(row, piece % PIECES_PER_BLOCK);
-    if (stored === undefined || from + into.length > stored.length) {
+    if (row === undefined || from + into.length > storedLength(row.pieces, piece % PIECES_PER_BLOCK)) {
       throw new RangeError('a read lies inside one stored piece');
     }
-    into.set(stored.subarray(from, from + into.length));
+    await this.#state.records.copyStored(row, piece % PIECES_PER_BLOCK, from, into);
   }
 
   async #read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
@@ -189,7 +187,7 @@ export class VaultDisk implements Disk {
       const from = at % PIECE_BYTES;
       const part = into.subarray(done, done + PIECE_BYTES - from);
       if (storedLength(row.pieces, piece) === 0) part.fill(0);
-      else part.set((await this.#state.records.plainPiece(row, piece)).subarray(from, from + part.length));
+      else await this.#state.records.copyPlain(row, piece, from, part);
       done += part.length;
     }
   }
