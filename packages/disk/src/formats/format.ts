@@ -50,7 +50,7 @@ export interface CheckFinding {
 
 export interface CheckReport {
   readonly format: string;
-  /** At most `checkFindingLimit`; `findingCount` counts all. */
+  /** At most `checkFindingLimit`; the counts go on. */
   readonly findings: readonly CheckFinding[];
   readonly corruptionCount: number;
   readonly leakCount: number;
