@@ -165,11 +165,18 @@ test('the same disk has one digest in every format that qemu-img writes', async 
     ['qcow2', ['-c', '-o', 'compression_type=zstd']],
     ['qcow2', ['-o', 'compat=0.10,cluster_size=512']],
     ['qcow2', ['-o', 'extended_l2=on,cluster_size=128k']],
+    ['vmdk', []],
+    ['vmdk', ['-o', 'subformat=streamOptimized']],
+    ['vdi', []],
+    // These round the size up, which a digest does not see.
+    ['vpc', []],
+    ['vpc', ['-o', 'subformat=fixed']],
   ] as const;
   for (const [i, [format, options]] of targets.entries()) {
     const file = join(folder, `${i}.${format}`);
     await tool('qemu-img', 'convert', '-f', 'raw', '-O', format, ...options, path, file);
-    assert.equal(await digestOf(file, format), digest, [format, ...options].join(' '));
+    const ours = format === 'vpc' ? 'vhd' : format;
+    assert.equal(await digestOf(file, ours), digest, [format, ...options].join(' '));
   }
 });
 
