@@ -92,7 +92,7 @@ export function blocksByHash(
   return query.orderBy('block_hash').limit(limit).execute();
 }
 
-/** The rows of a segment in the order of their place, from `fromBytes` on, a page at a time. */
+/** The rows of a segment in the order of their place, read a page at a time. */
 export async function* blocksOfSegment(
   queries: Queries,
   segmentNumber: number,

@@ -4,7 +4,7 @@ import type { VaultBlockRow } from '../db/schema.ts';
 import { blocksOfSegment, findBlocks, hashKey, listingFault } from './block-index.ts';
 import { recordLength } from './block-record.ts';
 import { runsOf, unpackRun } from './block-run.ts';
-import { isCorrupt } from './errors.ts';
+import { isDamage } from './errors.ts';
 import { CHUNK_BLOCKS } from './manifest-chunk.ts';
 import { readableChunks } from './manifests.ts';
 import { SEGMENT_HEADER_BYTES } from './segment-file.ts';
@@ -123,7 +123,7 @@ class VaultCheck {
       } catch (error) {
         // An import that was given up meanwhile took its manifest along.
         if (error instanceof StoreError && error.code === 'STORE_NOT_FOUND') continue;
-        if (!isCorrupt(error)) throw error;
+        if (!isDamage(error)) throw error;
         this.#add('corruption', error.message, error.where);
       }
     }
@@ -206,7 +206,7 @@ class VaultCheck {
     try {
       await unpackRun(this.#state, run, () => {}, this.#options.signal);
     } catch (error) {
-      if (!isCorrupt(error)) throw error;
+      if (!isDamage(error)) throw error;
       if (run.length === 1) this.#add('corruption', error.message, error.where);
       else for (const block of run) await this.#verifyRun([block]);
     }

@@ -147,7 +147,7 @@ export class Codec {
       workerData: this.#memory,
       // Not the options of this process, which may be about its own entry.
       execArgv: [],
-      // Compressed pieces are young garbage: a small young generation keeps the thread's memory small.
+      // The blocks are not in its heap.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     const thread: Thread = { worker, jobs: [] };
@@ -159,7 +159,9 @@ export class Codec {
       this.#dispatch();
     });
     worker.on('error', (error) => this.#lose(thread, error));
-    worker.on('exit', () => this.#lose(thread, closedError()));
+    worker.on('exit', () => {
+      this.#lose(thread, this.#closed ? closedError() : new Error('a thread of the vault ended by itself'));
+    });
     this.#threads.push(thread);
     return thread;
   }

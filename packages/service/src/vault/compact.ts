@@ -2,7 +2,7 @@ import type { VaultBlockRow } from '../db/schema.ts';
 import { blocksOfSegment, countSegment, moveBlocks } from './block-index.ts';
 import { recordFault } from './block-record.ts';
 import { runsOf } from './block-run.ts';
-import { isCorrupt, writeError } from './errors.ts';
+import { isDamage, writeError } from './errors.ts';
 import type { CollectOptions, CollectReport } from './gc.ts';
 import { blockCorrupt, requireRecordOf } from './record-cache.ts';
 import type { SegmentAppender } from './segment-appender.ts';
@@ -114,7 +114,7 @@ class Compaction {
       for (const { row, record } of records) requireSound(segments, row, record);
       return records;
     } catch (error) {
-      if (!isCorrupt(error)) throw error;
+      if (!isDamage(error)) throw error;
       if (rows.length > 1) return (await Promise.all(rows.map((row) => this.#readRun([row])))).flat();
       this.damagedCount++;
       return [];

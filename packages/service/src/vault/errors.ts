@@ -22,8 +22,9 @@ export function writeError(error: unknown, where: string): unknown {
   return storeError(error, where);
 }
 
-export function isCorrupt(error: unknown): error is StoreError {
-  return error instanceof StoreError && error.code === 'STORE_CORRUPT';
+/** Stored bytes are wrong, or the disk that they are on cannot give them. */
+export function isDamage(error: unknown): error is StoreError {
+  return error instanceof StoreError && (error.code === 'STORE_CORRUPT' || error.code === 'STORE_IO');
 }
 
 /** A row that is to be deleted is still referred to. */

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileSink, StoreError, storeError } from '@gantry/disk';
 import type { Queries } from '../db/transactions.ts';
+import { SEGMENT_NAME } from './segments.ts';
 
 /**
  * Ties the folder to its database: each holds the same id. A folder that met a foreign or an empty database
@@ -18,7 +19,7 @@ export async function requireIdentity(
   const inDatabase = (await queries.selectFrom('vault_identity').select('id').executeTakeFirst())?.id;
   if (inFolder !== undefined && inFolder === inDatabase) return;
 
-  const folderIsEmpty = (await readdir(segmentFolder)).length === 0;
+  const folderIsEmpty = !(await readdir(segmentFolder)).some((name) => SEGMENT_NAME.test(name));
   const segment = await queries.selectFrom('vault_segments').select('number').limit(1).executeTakeFirst();
   if (inFolder === undefined && folderIsEmpty && segment === undefined) {
     const id = inDatabase ?? randomUUID();

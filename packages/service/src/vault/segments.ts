@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storeError } from '@gantry/disk';
 import { newId } from '../db/ids.ts';
@@ -25,7 +25,8 @@ interface OpenFile {
 
 /** Open files kept for reading. */
 const OPEN_FILES_LIMIT = 64;
-const SEGMENT_NAME = /^seg-[0-9a-f]{32}$/;
+/** What newId makes. */
+export const SEGMENT_NAME: RegExp = /^seg-[0-9a-f]{32}$/;
 
 /** Thrown by a read when the segment was collected: the block has moved, its row tells where to. */
 export class SegmentGone extends Error {}
@@ -47,9 +48,8 @@ export class Segments {
     this.#queries = queries;
   }
 
-  /** Cuts off what an import left beyond the committed bytes when it was killed. */
+  /** Cuts off what an import left beyond the committed bytes when it was killed. The folder exists. */
   static async open(folder: string, limitBytes: number, queries: Queries): Promise<Segments> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
     const segments = new Segments(folder, limitBytes, queries);
     for (const row of await queries.selectFrom('vault_segments').selectAll().orderBy('number').execute()) {
       const segment: Segment = {

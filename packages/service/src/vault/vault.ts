@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { DIGEST_BLOCK_BYTES, StoreError, syncFolder } from '@gantry/disk';
+import { DIGEST_BLOCK_BYTES, StoreError, storeError, syncFolder } from '@gantry/disk';
 import type { Database } from '../db/database.ts';
 import { BLOCK_BYTES } from './block-record.ts';
 import { checkVault, type VaultCheckOptions, type VaultCheckReport } from './check.ts';
@@ -57,7 +57,9 @@ export class Vault {
     if (BLOCK_BYTES !== DIGEST_BLOCK_BYTES) throw new Error("a block is not the disk digest's leaf");
     const { folder, database } = options;
     const segmentFolder = join(folder, 'segments');
-    const made = await mkdir(segmentFolder, { recursive: true, mode: 0o700 });
+    const made = await mkdir(segmentFolder, { recursive: true, mode: 0o700 }).catch((error) => {
+      throw storeError(error, segmentFolder);
+    });
     if (made !== undefined) await syncFolder(dirname(made));
     await requireIdentity(folder, segmentFolder, database.kysely);
     const limitBytes = options.segmentLimitBytes ?? SEGMENT_LIMIT_BYTES;
