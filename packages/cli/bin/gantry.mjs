@@ -18,7 +18,12 @@ const modules = join(dirname(script), '..', '..', '..', 'node_modules');
 
 const isNewEnough = Number(process.versions.node.split('.')[0]) >= OLDEST_MAJOR;
 if (isNewEnough && FLAGS.every((flag) => process.execArgv.includes(flag))) {
-  if (existsSync(modules)) module.enableCompileCache(join(modules, '.cache', 'gantry', 'compiled'));
+  const compiled = join(modules, '.cache', 'gantry', 'compiled');
+  if (existsSync(modules)) {
+    module.enableCompileCache(compiled);
+    // Threads look here for it: without, each would load a compiler of its own.
+    process.env.NODE_COMPILE_CACHE ??= compiled;
+  }
   const { main } = await import('../src/main.ts');
   process.exitCode = await main(process.argv.slice(2));
 } else {

@@ -2,56 +2,51 @@ import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { zstdFrameLength } from '../bytes/zstd-frame.ts';
 import { ImageError } from '../errors.ts';
+import { CodecThreads } from './node-codec-threads.ts';
+import { type Compression, type CompressOptions, compressedBound, compressInto } from './node-zlib.ts';
 
-const deflateRawAsync = promisify(zlib.deflateRaw) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
-const deflateAsync = promisify(zlib.deflate) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
+export type { Compression, CompressOptions } from './node-zlib.ts';
+
 const inflateRawAsync = promisify(zlib.inflateRaw) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
 const inflateAsync = promisify(zlib.inflate) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
-const zstdCompressAsync = promisify(zlib.zstdCompress) as (
-  b: Uint8Array,
-  o: zlib.ZstdOptions,
-) => Promise<Buffer>;
 const zstdDecompressAsync = promisify(zlib.zstdDecompress) as (
   b: Uint8Array,
   o: zlib.ZstdOptions,
 ) => Promise<Buffer>;
 
-/** `deflate-raw` is RFC 1951, `zlib` is RFC 1950 around it, `zstd` is RFC 8878. */
-export type Compression = 'deflate-raw' | 'zlib' | 'zstd';
+/** Work below this many calls ends before threads would have started. */
+const CALLS_WITHOUT_THREADS = 48;
+/** Shared memory that is used again: input and output of 64 KiB. Larger ones get memory of their own. */
+const SLOT_BYTES: number = 64 * 1024 + compressedBound(64 * 1024);
+const SLOTS_KEPT = 32;
 
-export interface CompressOptions {
-  readonly level?: number;
-  /** Deflate history window as a power of two, 9 to 15. */
-  readonly windowBits?: number;
-}
+const threads = new CodecThreads();
+const freeSlots: Uint8Array[] = [];
+let callCount = 0;
 
-/** Compresses one buffer off the calling thread. */
+/** Compresses one buffer, off the calling thread where there is much to do. */
 export async function compress(
   kind: Compression,
   bytes: Uint8Array,
   options: CompressOptions = {},
 ): Promise<Uint8Array> {
-  const output = await compressWhole(kind, bytes, options);
-  // The output stands at the front of a buffer as large as the input, which would live as long as it does.
-  return output.length * 2 < bytes.length ? Uint8Array.from(output) : output;
+  const sizeBytes = bytes.length + compressedBound(bytes.length);
+  const isKept = sizeBytes <= SLOT_BYTES;
+  const slot = (isKept ? freeSlots.pop() : undefined) ?? newSlot(Math.max(sizeBytes, SLOT_BYTES));
+  const input = slot.subarray(0, bytes.length);
+  const output = slot.subarray(bytes.length, sizeBytes);
+  input.set(bytes);
+  const lengthBytes =
+    ++callCount <= CALLS_WITHOUT_THREADS
+      ? compressInto(output, kind, bytes, options)
+      : await threads.compress({ kind, input, output, options });
+  const compressed = output.slice(0, lengthBytes);
+  if (isKept && freeSlots.length < SLOTS_KEPT) freeSlots.push(slot);
+  return compressed;
 }
 
-function compressWhole(kind: Compression, bytes: Uint8Array, options: CompressOptions): Promise<Buffer> {
-  if (kind === 'zstd') {
-    return zstdCompressAsync(bytes, {
-      // Known beforehand, the size keeps zstd's tables and our output buffer small: half the time.
-      pledgedSrcSize: bytes.length,
-      chunkSize: bytes.length + 1024,
-      params: { [zlib.constants.ZSTD_c_compressionLevel]: options.level ?? 3 },
-    });
-  }
-  const settings = {
-    level: options.level ?? 6,
-    windowBits: options.windowBits ?? 15,
-    memLevel: 9,
-    chunkSize: bytes.length + 1024,
-  };
-  return kind === 'zlib' ? deflateAsync(bytes, settings) : deflateRawAsync(bytes, settings);
+function newSlot(sizeBytes: number): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(sizeBytes));
 }
 
 /**
