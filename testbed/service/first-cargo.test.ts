@@ -110,6 +110,24 @@ test('a form without a length is refused as a view, with what to do', async () =
   );
   assert.equal(answer.error.code, 'NOT_A_VIEW');
   assert.match(answer.error.hint, /export/);
+  const unknown = await service.fetch(`/images/${image.id}/as/qcow2?compression=lz4`);
+  assert.equal(unknown.status, 400);
+  await unknown.body?.cancel();
+});
+
+test('an export that was canceled leaves nothing, and a retry makes it whole', async () => {
+  const objects = join(file('data'), 'objects');
+  const before = folderBytes(objects);
+  const request = { format: 'qcow2', compression: 'zlib', bucket: 'outgoing', key: 'canceled.qcow2' };
+  const { id } = await service.startJob(`/images/${image.id}/exports`, request);
+  await service.json('POST', `/jobs/${id}/cancel`, 200);
+  assert.equal((await service.ended(id)).state, 'canceled');
+  await service.json('GET', '/buckets/outgoing/objects/canceled.qcow2', 404);
+  assert.equal(folderBytes(objects), before);
+  await service.json('POST', `/jobs/${id}/retry`, 200);
+  const job = await service.ended(id);
+  assert.equal(job.state, 'succeeded', JSON.stringify(job.error));
+  assert.equal(folderBytes(objects) - before, job.result?.lengthBytes);
 });
 
 test('stored bytes instead of a view are the same file', async () => {
@@ -172,6 +190,8 @@ test('a view outlives its image, collections included, until it is deleted itsel
   await service.runJob('/vault/gc');
   assert.deepEqual(await service.bytes('/buckets/outgoing/objects/kept.vdi'), shown);
   await service.json('DELETE', '/buckets/outgoing/objects/kept.vdi', 204);
+  const collected = await service.runJob('/vault/gc');
+  assert.ok(Number(collected.result?.manifestCount) > 0, 'nothing shows the image any more');
   await service.requireCleanVault();
 });
 

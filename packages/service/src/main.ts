@@ -59,7 +59,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     closers.push(() => vault.close());
 
     const views = new ImageViews(vault);
-    closers.push(() => views.close());
+    closers.push(() => views.forget());
     const bytes = new StoredBytes(store, logger);
     const objects = new Objects(database, bytes, (spec, id) => views.open(id, spec));
     const queue = new JobQueue(database);
@@ -84,7 +84,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
         'image-import': importHandler(importParts),
         'image-export': exportHandler({ database, vault, views, bytes }),
         'vault-check': vaultCheckHandler(vault),
-        'vault-gc': vaultGcHandler(vault, database),
+        'vault-gc': vaultGcHandler(vault, views, database),
       },
     });
     const idempotency = new Idempotency(database.kysely);

@@ -115,7 +115,7 @@ class NetGuard {
       throw refused(
         url,
         'the host is not on the public Internet',
-        'the operator can allow the host or its subnet in the configuration',
+        'the operator can allow the host or its subnet: gantry serve --allow',
       );
     }
   }

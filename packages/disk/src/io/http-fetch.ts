@@ -34,7 +34,7 @@ export function shownAddress(address: URL): string {
 export function moveCredentials(address: URL, headers: Record<string, string>): void {
   if (address.username === '' && address.password === '') return;
   const pair = `${percentDecoded(address.username)}:${percentDecoded(address.password)}`;
-  headers.authorization ??= `Basic ${utf8Bytes(pair).toBase64()}`;
+  headers.authorization ??= `Basic ${btoa(String.fromCharCode(...utf8Bytes(pair)))}`;
   address.username = '';
   address.password = '';
 }

@@ -123,7 +123,11 @@ async function exportBytes(
     const verified = 'all of it was read back and has the digest of the image';
     return { bucket: input.bucket, key: input.key, lengthBytes, etag, storedBytes: lengthBytes, verified };
   } catch (error) {
-    if (!isTransient(error) && !(context.signal.reason instanceof WorkerStopping)) await writer.discard();
+    // What may pass goes on from the checkpoint; anything else leaves nothing behind, and a retry begins anew.
+    if (!isTransient(error) && !(context.signal.reason instanceof WorkerStopping)) {
+      await context.saveCheckpoint({ pieces: [] });
+      await writer.discard();
+    }
     throw error;
   }
 }

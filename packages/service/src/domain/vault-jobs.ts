@@ -8,6 +8,7 @@ import type { JobQueue } from '../jobs/queue.ts';
 import type { JsonValue } from '../json.ts';
 import type { Vault } from '../vault/vault.ts';
 import { DomainError } from './errors.ts';
+import type { ImageViews } from './views.ts';
 
 const checkInput = z.object({ data: z.boolean() });
 /** Where import and export jobs name the manifest that they need. */
@@ -54,9 +55,10 @@ export function vaultCheckHandler(vault: Vault): JobHandler {
   };
 }
 
-export function vaultGcHandler(vault: Vault, database: Database): JobHandler {
+export function vaultGcHandler(vault: Vault, views: ImageViews, database: Database): JobHandler {
   return async (context) => {
     await context.phase('gc');
+    await views.forget();
     const report = await vault.gc({ signal: context.signal, manifestsInUse: () => manifestsInUse(database) });
     context.log('info', `${report.blockCount} blocks removed, ${report.freedBytes} bytes freed`);
     return { ...report };

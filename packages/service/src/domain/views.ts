@@ -91,8 +91,11 @@ export class ImageViews {
     }
   }
 
-  /** Closes every disk that nobody reads, and the others when their readers are done. */
-  async close(): Promise<void> {
+  /**
+   * Forgets all plans: closes every disk that nobody reads, and the others when their readers are done. A disk
+   * that is open keeps its image's blocks.
+   */
+  async forget(): Promise<void> {
     for (const key of [...this.#kept.keys()]) await this.#drop(key);
   }
 

@@ -4,7 +4,7 @@ import { StoreError, storeError } from '@gantry/disk';
 export function corrupt(message: string, where: string): StoreError {
   return new StoreError('STORE_CORRUPT', message, {
     where,
-    hint: 'run gantry vault check --data to learn what else is damaged, then import the image again or restore the segment from a backup',
+    hint: 'run gantry vault check --data to learn what else is damaged, then restore the segment from a backup; or delete the images that use the block, run gantry vault gc, and import them again',
   });
 }
 

@@ -45,7 +45,7 @@ export function sparseLayout(capacitySectors: number, map: AllocationMap, descri
     throw new ImageError(
       'IMAGE_LIMIT',
       `${map.usedCount * GRAIN_BYTES} bytes of data do not fit into a monolithicSparse VMDK: the file would be above 2 TiB`,
-      { structure: 'VMDK sparse extent', hint: 'choose another format, such as qcow2, vhdx or raw' },
+      { structure: 'VMDK sparse extent', hint: 'choose another format, such as qcow2 or raw' },
     );
   }
   const header = encodeSparseHeader({

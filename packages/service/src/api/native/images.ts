@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
 import type { Image, Images, ImportRequest } from '../../domain/images.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
-import { type ViewSpec, viewSpec } from '../../domain/view-spec.ts';
+import type { ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
@@ -152,8 +152,7 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
       },
       async handler(request, reply) {
         const { imageId, format } = request.params;
-        const { compression: wanted, ...options } = request.query;
-        const spec = viewSpec.parse({ format, options, compression: wanted && compression.parse(wanted) });
+        const spec = requestedView(format, request.query);
         const { source, etag, image } = await images.view(request.principal, imageId, spec);
         const fileName = encodeURIComponent(`${image.name}.${format}`);
         reply.header('content-disposition', `attachment; filename*=UTF-8''${fileName}`);
@@ -195,6 +194,17 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
       },
     );
   };
+}
+
+/** Throws INVALID for a compression that there is not; the format itself judges its options. */
+function requestedView(format: string, query: Readonly<Record<string, string>>): ViewSpec {
+  const { compression: wanted, ...options } = query;
+  if (wanted === undefined) return { format, options };
+  const known = compression.safeParse(wanted);
+  if (known.success) return { format, options, compression: known.data };
+  throw new DomainError('INVALID', `compression cannot be ${JSON.stringify(wanted)}`, {
+    hint: `use one of ${compression.options.join(', ')}`,
+  });
 }
 
 function importOf({ source, ...named }: z.infer<typeof importBody>): ImportRequest {
