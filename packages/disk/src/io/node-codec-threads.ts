@@ -60,6 +60,8 @@ export class CodecThreads {
     // A small nursery: what a task leaves behind is garbage at once, and would pile up in a large one.
     const worker = new Worker(new URL(name, import.meta.url), {
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
+      // What the program was started with is not for a thread: `--input-type` would keep it from starting.
+      execArgv: [],
     });
     worker.unref();
     const thread: Thread = { worker, waiting: [] };
