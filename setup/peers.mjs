@@ -5,12 +5,14 @@ const peers = {
   'qemu-utils': 'qemu-img: reads and writes every common format',
   'libvhdi-utils': 'a second reader of VHD',
   'libvmdk-utils': 'a second reader of VMDK',
-  'libqcow-utils': 'a second reader of qcow2',
   postgresql: 'the second SQL engine',
   e2fsprogs: 'mke2fs makes file systems for test disks',
   curl: 'uploads and downloads, for the benchmarks',
   'util-linux': 'prlimit makes a disk look full',
-  'python3-yaml': 'a second reader of YAML',
+  'python3-yaml': 'a second reader of YAML; Python makes the vectors of the disk digest again',
+  zstd: 'reads the frames of the vault and makes files that are refused, as the next two do',
+  'xz-utils': 'see zstd',
+  bzip2: 'see zstd',
 };
 
 /** Installs the missing packages as root; otherwise prints the command to run and stops. */

@@ -8,10 +8,11 @@ import { makeSystemDisk } from './disk.ts';
 import { median, residentMibOf } from './measure.ts';
 import { benchTransfers } from './transfer.ts';
 
-/** `npm run bench [-- convert|transfer|import]…`: everything when nothing is named. */
-const wanted = process.argv.slice(2);
+/** `npm run bench [-- convert|transfer|import|ROUNDS]…`: everything, five rounds, when nothing is named. */
+const words = process.argv.slice(2);
+const wanted = words.filter((word) => !/^\d+$/.test(word));
 const runs = (what: string) => wanted.length === 0 || wanted.includes(what);
-const ROUNDS = 5;
+const ROUNDS = Number(words.find((word) => /^\d+$/.test(word)) ?? 5);
 const MB = 1e6;
 
 const folder = temporaryFolder('bench');
