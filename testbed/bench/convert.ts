@@ -54,17 +54,19 @@ export interface ConvertRow {
 }
 
 /** Times whole commands, ours beside qemu-img's default and its tuned one, and compares the outputs after. */
-export async function benchConvert(folder: string, raw: string, rounds: number): Promise<ConvertRow[]> {
-  const rows: ConvertRow[] = [];
+export async function* benchConvert(
+  folder: string,
+  raw: string,
+  rounds: number,
+): AsyncGenerator<ConvertRow, void, undefined> {
   for (const [from, to] of pairs) {
     const source = from === forms.raw ? raw : join(folder, `source-${from.name}`);
     if (source !== raw) {
       execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', from.qemuFormat, ...from.qemu, raw, source]);
     }
-    rows.push(await benchPair(folder, raw, source, from, to, rounds));
+    yield await benchPair(folder, raw, source, from, to, rounds);
     if (source !== raw) rmSync(source);
   }
-  return rows;
 }
 
 async function benchPair(

@@ -32,7 +32,7 @@ try {
 async function convertTable(raw: string): Promise<void> {
   console.log('| convert | qemu-img s | gantry s | ratio | qemu-img bytes | gantry bytes | resident MiB |');
   console.log('|---|---:|---:|---:|---:|---:|---:|');
-  for (const row of await benchConvert(folder.path, raw, ROUNDS)) {
+  for await (const row of benchConvert(folder.path, raw, ROUNDS)) {
     const ratio = (row.qemuSeconds / row.gantrySeconds).toFixed(2);
     const seconds = `${row.qemuSeconds.toFixed(2)} | ${row.gantrySeconds.toFixed(2)} | ${ratio}`;
     console.log(
