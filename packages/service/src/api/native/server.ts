@@ -71,9 +71,14 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
   });
   // After the description, which lists the routes that come after it.
   await app.register(systemRoutes(parts.metrics, parts.ready));
+  // Its page names its parts by this prefix alone: it is registered where no other stands before it.
+  await app.register(swaggerUi, {
+    routePrefix: '/api/v1/docs',
+    logLevel: 'warn',
+    theme: { title: 'Gantry API' },
+  });
   await app.register(
     async (api) => {
-      await api.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' });
       api.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
       await api.register(async (authenticated) => {
         authenticated.decorateRequest('principal', null as never);
