@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
+import { root } from '../house/files.ts';
 
 export interface JobBody {
   readonly id: string;
@@ -66,7 +67,9 @@ export class ServiceProcess {
       dataFolder,
     ];
     const [program = '', ...args] = [...wrapper, ...command];
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // As the launcher of the command starts it.
+    const env = { ...process.env, NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/gantry/compiled') };
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], env });
     const lines = createInterface({ input: child.stdout });
     const ended = once(child, 'exit').then(() => assert.fail('the service ended before it answered'));
     const [address] = (await Promise.race([once(lines, 'line'), ended])) as [string];
