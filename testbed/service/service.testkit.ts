@@ -60,20 +60,32 @@ export class ServiceProcess {
 
   /** `wrapper` runs the service under another command, such as prlimit with its arguments. */
   static async start(dataFolder: string, wrapper: readonly string[] = []): Promise<ServiceProcess> {
-    const command = [
-      process.execPath,
-      '--conditions=source',
-      join(import.meta.dirname, 'serve.ts'),
+    const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+    const flags = [
+      '--data',
       dataFolder,
+      '--listen',
+      '127.0.0.1:0',
+      '--allow',
+      '127.0.0.1',
+      '--log-level',
+      'error',
     ];
-    const [program = '', ...args] = [...wrapper, ...command];
-    // As the launcher of the command starts it.
-    const env = { ...process.env, NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/gantry/compiled') };
+    const [program = '', ...args] = [...wrapper, process.execPath, launcher, 'serve', ...flags];
+    // The command of whoever works in this clone must not find it.
+    const env = { ...process.env, GANTRY_RUN_FOLDER: join(dataFolder, '..', 'running') };
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], env });
-    const lines = createInterface({ input: child.stdout });
-    const ended = once(child, 'exit').then(() => assert.fail('the service ended before it answered'));
-    const [address] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-    ended.catch(() => {});
+    const answers = Promise.withResolvers<string>();
+    const said: string[] = [];
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      const [, found] = /^Gantry answers at (\S+)$/.exec(line) ?? [];
+      if (found !== undefined) answers.resolve(found);
+      said.push(line);
+    });
+    child.once('exit', () =>
+      answers.reject(new Error(`the service ended before it answered: ${said.join(' | ')}`)),
+    );
+    const address = await answers.promise;
     // A test that fails before it stops the service must not leave it running.
     const reap = () => child.kill('SIGKILL');
     process.once('exit', reap);
