@@ -5,9 +5,9 @@ import { ensureDependencies, projectEnvironment, root } from './dependencies.mjs
 ensureDependencies();
 const command = join(root, 'packages', 'cli', 'bin', 'gantry.mjs');
 // Those that the command would start itself again with.
-const flags = ['--conditions=source', '--max-semi-space-size=1'];
+const flags = ['--conditions=source', '--max-semi-space-size=6'];
 const options = process.argv.slice(2);
-const defaults = options.some((option) => option.startsWith('--data')) ? [] : ['--data', join(root, 'data')];
+const defaults = options.some((option) => /^--data(=|$)/.test(option)) ? [] : ['--data', join(root, 'data')];
 const service = spawn('node', [...flags, command, 'serve', ...defaults, ...options], {
   env: projectEnvironment(),
   stdio: 'inherit',

@@ -10,9 +10,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const OLDEST_MAJOR = 26;
-// The service passes bytes on: with a small nursery the memory of those that are sent is free again soon.
-// Node takes that on its command line only.
-const FLAGS = ['--conditions=source', ...(process.argv[2] === 'serve' ? ['--max-semi-space-size=1'] : [])];
+// The service passes bytes on: with a smaller nursery the memory of those that are sent is free again sooner.
+// Measured for uploads: 150 MiB and 340 MB/s with 1, 200 MiB and 500 MB/s with 6, 212 MiB and 580 MB/s without.
+const FLAGS = ['--conditions=source', ...(process.argv[2] === 'serve' ? ['--max-semi-space-size=6'] : [])];
 const script = realpathSync(fileURLToPath(import.meta.url));
 const modules = join(dirname(script), '..', '..', '..', 'node_modules');
 
