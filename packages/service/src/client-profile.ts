@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { storeError } from '@gantry/disk';
 import { writeDurably } from './data-folder.ts';
 
 /**
@@ -10,7 +11,11 @@ export async function writeClientProfile(
   address: string,
   token: string | undefined,
 ): Promise<void> {
-  const before = await readFile(path, 'utf8').catch(() => '');
+  const before = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    // Written anew, it would lose the token.
+    throw storeError(error, path);
+  });
   const kept = token ?? /^token = "([^"]*)"$/m.exec(before)?.[1];
   const lines = [
     '# How the gantry command reaches this service. The token is a secret.',

@@ -19,7 +19,7 @@ import { importHandler } from './domain/import-job.ts';
 import { Objects } from './domain/objects.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
 import { StreamImports } from './domain/stream-import.ts';
-import { deleteUnneededBytes } from './domain/unneeded-bytes.ts';
+import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
 import { Uploads } from './domain/uploads.ts';
 import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
 import { ImageViews } from './domain/views.ts';
@@ -53,10 +53,12 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const database = await openDatabase(options.database ?? folder.databaseFile);
     closers.push(() => database.close());
     const store = await openFolderStore(folder.objects);
-    const removed = await deleteUnneededBytes(database, store);
-    if (removed > 0) logger.info({ removed }, 'removed bytes that an interruption left behind');
+    // By a database that is not this folder's every object would be one too many: both of these refuse one.
+    await requireCatalogueOf(store, database);
     const vault = await Vault.open({ folder: folder.vault, database });
     closers.push(() => vault.close());
+    const removed = await deleteUnneededBytes(database, store);
+    if (removed > 0) logger.info({ removed }, 'removed bytes that an interruption left behind');
 
     const views = new ImageViews(vault);
     closers.push(() => views.forget());
@@ -116,7 +118,13 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const tidying = setInterval(() => void idempotency.forgetOld().catch(() => {}), 3_600_000);
     closers.push(async () => clearInterval(tidying));
     logger.info({ address, dataFolder: folder.path, version }, 'the service answers');
-    return { address, profilePath: folder.profile, stop: closeAll };
+    let stopping: Promise<void> | undefined;
+    const stop = () => {
+      // Asked twice, it stops once: what is closed next waits for what is closed now.
+      stopping ??= closeAll();
+      return stopping;
+    };
+    return { address, profilePath: folder.profile, stop };
   } catch (error) {
     await closeAll();
     throw error;

@@ -168,7 +168,7 @@ test('serve tells where it answers, is found while it runs, and stops when told 
   assert.equal((await readdir(join(folder, 'run'))).length, 1);
   const second = await gantry(['serve', '--data', own.dataFolder, '--listen', '127.0.0.1:0']);
   assert.equal(second.code, 9);
-  assert.match(second.stderr, /^error\[STORE_REFUSED\]: .* is used by process /);
+  assert.match(second.stderr, /^error\[STORE_REFUSED\]: .* is used by another process/);
   own.running.child.kill('SIGTERM');
   const { code, stderr } = await own.running.ended;
   assert.equal(code, 0, stderr);

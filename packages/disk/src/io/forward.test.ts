@@ -86,3 +86,44 @@ test('a failure of the stream is thrown to the reader', async () => {
   await source.read(0, new Uint8Array(10));
   await assert.rejects(source.read(5, new Uint8Array(10)), /connection was lost/);
 });
+
+test('a reader gives up on a silent sender, and closing does not wait for it', async () => {
+  const silence = Promise.withResolvers<Uint8Array>();
+  async function* silent(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(10).fill(1);
+    yield await silence.promise;
+  }
+  const source = forwardSource(silent(), 20, 'upload');
+  const leaving = new AbortController();
+  const read = source.read(5, new Uint8Array(10), leaving.signal);
+  const reason = new Error('canceled');
+  leaving.abort(reason);
+  await assert.rejects(read, reason);
+  await assert.rejects(source.drain(AbortSignal.abort(reason)), reason);
+  // The chunk that nobody waited for is the next reader's.
+  const again = source.read(5, new Uint8Array(15));
+  silence.resolve(new Uint8Array(10).fill(2));
+  await again;
+
+  const closed = forwardSource(
+    (async function* () {
+      yield await new Promise<Uint8Array>(() => {});
+    })(),
+    20,
+    'upload',
+  );
+  const waiting = new AbortController();
+  const rest = closed.drain(waiting.signal);
+  waiting.abort(reason);
+  await assert.rejects(rest, reason);
+  await closed.close();
+});
+
+test('a stream that arrives byte by byte reads as it is', async () => {
+  const total = 300_000;
+  const source = forwardSource(arriving(total, [1]), total, 'upload');
+  await source.drain();
+  const into = new Uint8Array(total);
+  await source.read(0, into);
+  assert.ok(Buffer.from(into).equals(pattern(0, total)));
+});

@@ -7,6 +7,9 @@ const HEAD_BYTES: number = 32 * MIB;
 /** Kept behind the furthest byte that was asked for: reads that run side by side come out of order. */
 const WINDOW_BYTES: number = 24 * MIB;
 
+/** Chunks shorter than this are put together: a sender of single bytes would cost a hundred times its bytes. */
+const SHORT_BYTES = 4096;
+
 interface Chunk {
   readonly offsetBytes: number;
   readonly bytes: Uint8Array;
@@ -38,6 +41,8 @@ class ArrivingSource implements ForwardSource {
   #head: Chunk[] = [];
   #window: Chunk[] = [];
   #arrivedBytes = 0;
+  /** The chunk that is waited for: a reader that gives up leaves it to the next one. */
+  #next: Promise<IteratorResult<Uint8Array>> | undefined;
   #turn: Promise<void> = Promise.resolve();
 
   constructor(stream: AsyncIterable<Uint8Array>, lengthBytes: number, name: string) {
@@ -60,7 +65,7 @@ class ArrivingSource implements ForwardSource {
   drain(signal?: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
       await this.#arriveTo(this.lengthBytes, signal);
-      const { done } = await this.#stream.next();
+      const { done } = await this.#arrival(signal);
       if (!done) throw this.#wrongLength('more');
     });
   }
@@ -68,7 +73,10 @@ class ArrivingSource implements ForwardSource {
   async close(): Promise<void> {
     this.#head = [];
     this.#window = [];
-    await this.#stream.return?.();
+    const ended = this.#stream.return?.();
+    // A stream that is stuck in its own wait would hold us too.
+    if (this.#next === undefined) await ended;
+    else ended?.catch(() => {});
   }
 
   #inTurn(task: () => Promise<void>): Promise<void> {
@@ -80,12 +88,12 @@ class ArrivingSource implements ForwardSource {
   async #arriveTo(end: number, signal?: AbortSignal): Promise<void> {
     while (this.#arrivedBytes < end) {
       signal?.throwIfAborted();
-      const { done, value } = await this.#stream.next();
+      const { done, value } = await this.#arrival(signal);
       if (done) throw this.#wrongLength('less');
       const chunk = { offsetBytes: this.#arrivedBytes, bytes: value };
       this.#arrivedBytes += value.length;
       if (this.#arrivedBytes > this.lengthBytes) throw this.#wrongLength('more');
-      (chunk.offsetBytes < HEAD_BYTES ? this.#head : this.#window).push(chunk);
+      keep(chunk.offsetBytes < HEAD_BYTES ? this.#head : this.#window, chunk);
       const keepFrom = this.#arrivedBytes - WINDOW_BYTES;
       while (
         this.#window[0] !== undefined &&
@@ -94,6 +102,19 @@ class ArrivingSource implements ForwardSource {
         this.#window.shift();
       }
     }
+  }
+
+  /** The next chunk; throws the reason when the signal is aborted, even while the sender is silent. */
+  async #arrival(signal?: AbortSignal): Promise<IteratorResult<Uint8Array>> {
+    signal?.throwIfAborted();
+    this.#next ??= this.#stream.next();
+    const next = this.#next;
+    const arrival = await (signal === undefined ? next : orAborted(next, signal)).catch((error) => {
+      if (!signal?.aborted) this.#next = undefined;
+      throw error;
+    });
+    this.#next = undefined;
+    return arrival;
   }
 
   #copy(offsetBytes: number, into: Uint8Array): void {
@@ -130,6 +151,27 @@ class ArrivingSource implements ForwardSource {
       },
     );
   }
+}
+
+function orAborted<Value>(value: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort);
+    value.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+/** Adds a chunk, to the one before where both are short. */
+function keep(chunks: Chunk[], chunk: Chunk): void {
+  const before = chunks.at(-1);
+  if (before === undefined || before.bytes.length + chunk.bytes.length > SHORT_BYTES) {
+    chunks.push(chunk);
+    return;
+  }
+  const bytes = new Uint8Array(before.bytes.length + chunk.bytes.length);
+  bytes.set(before.bytes);
+  bytes.set(chunk.bytes, before.bytes.length);
+  chunks[chunks.length - 1] = { offsetBytes: before.offsetBytes, bytes };
 }
 
 /** Index of the first chunk that ends behind the offset. */

@@ -28,7 +28,10 @@ const THREADS_MAX = 8;
 /** A thread has the next task at hand when it finishes one. */
 const TASKS_A_THREAD = 2;
 
-/** Compression on threads: synchronous there, which costs half of what Node's asynchronous calls do. Started when first used, they do not keep the process alive while they are idle. */
+/**
+ * Compression on threads: synchronous there, which costs half of what Node's asynchronous calls do. Started when
+ * first used, they do not keep the process alive while they are idle.
+ */
 export class CodecThreads {
   readonly #threads: Thread[] = [];
   readonly #queue: Waiting[] = [];
@@ -72,11 +75,16 @@ export class CodecThreads {
       if (thread.waiting.length === 0) worker.unref();
       this.#dispatch();
     });
-    worker.on('error', (error) => {
-      this.#threads.splice(this.#threads.indexOf(thread), 1);
-      for (const { reject } of thread.waiting.splice(0)) reject(error);
-      this.#dispatch();
-    });
+    worker.on('error', (error) => this.#lose(thread, error));
+    worker.on('exit', (code) => this.#lose(thread, new Error(`a thread of the codec ended with ${code}`)));
     return thread;
+  }
+
+  /** What a thread that died was asked for fails; the others' work goes on. */
+  #lose(thread: Thread, error: unknown): void {
+    const at = this.#threads.indexOf(thread);
+    if (at >= 0) this.#threads.splice(at, 1);
+    for (const { reject } of thread.waiting.splice(0)) reject(error);
+    this.#dispatch();
   }
 }

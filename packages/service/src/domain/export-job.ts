@@ -5,14 +5,14 @@ import {
   type ImageStream,
   type Layout,
   openDisk,
+  StoreError,
   type StreamChunk,
 } from '@gantry/disk';
 import { newStoredName, type ObjectStore, type StoredPiece } from '@gantry/storage';
 import { z } from 'zod';
 import type { Database } from '../db/database.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
-import { WorkerStopping } from '../jobs/interruptions.ts';
-import { isTransient } from '../jobs/job-error.ts';
+import { goesOn } from '../jobs/job-error.ts';
 import type { JsonValue } from '../json.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { VaultDisk } from '../vault/vault-disk.ts';
@@ -106,8 +106,7 @@ async function exportBytes(
   disk: VaultDisk,
   plan: Layout | ImageStream,
 ): Promise<JsonValue> {
-  const saved: ExportCheckpoint =
-    context.checkpoint === undefined ? { pieces: [] } : exportCheckpoint.parse(context.checkpoint);
+  const saved = await savedCheckpoint(parts.bytes.store, context);
   const writer = new PieceWriter(parts.bytes.store, context, saved);
   try {
     if (plan.kind === 'stream') await writer.writeStream(plan, disk.virtualSizeBytes);
@@ -118,13 +117,13 @@ async function exportBytes(
     await requireDigest(parts.bytes.store, context, input, disk, writer.pieces);
     const { pieces } = writer;
     const etag = newEtag(pieces.length);
-    writeAtSuccess(parts, context, input, { etag, content: { kind: 'stored', pieces } });
+    writeAtSuccess(parts, context, input, { etag, content: { kind: 'stored', pieces } }, writer.stateNames);
     const lengthBytes = pieces.reduce((sum, piece) => sum + piece.lengthBytes, 0);
     const verified = 'all of it was read back and has the digest of the image';
     return { bucket: input.bucket, key: input.key, lengthBytes, etag, storedBytes: lengthBytes, verified };
   } catch (error) {
     // What may pass goes on from the checkpoint; anything else leaves nothing behind, and a retry begins anew.
-    if (!isTransient(error) && !(context.signal.reason instanceof WorkerStopping)) {
+    if (!goesOn(error, context.signal)) {
       await context.saveCheckpoint({ pieces: [] });
       await writer.discard();
     }
@@ -132,12 +131,31 @@ async function exportBytes(
   }
 }
 
-/** Lets the object appear together with the job's success; what its key named before is removed then. */
+/** Where the attempt before ended. A job that had failed may be retried when its pieces were cleared away. */
+async function savedCheckpoint(store: ObjectStore, context: JobContext): Promise<ExportCheckpoint> {
+  if (context.checkpoint === undefined) return { pieces: [] };
+  const saved = exportCheckpoint.parse(context.checkpoint);
+  for (const piece of [...saved.pieces, ...(saved.state === undefined ? [] : [saved.state])]) {
+    try {
+      await (await store.open([piece])).close();
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'STORE_NOT_FOUND') return { pieces: [] };
+      throw error;
+    }
+  }
+  return saved;
+}
+
+/**
+ * Lets the object appear together with the job's success. What its key named before is removed then, and what
+ * only the job needed.
+ */
 function writeAtSuccess(
   parts: ExportJobParts,
   context: JobContext,
   input: ExportInput,
   object: Pick<ObjectWrite, 'etag' | 'content'>,
+  ofJob: readonly string[] = [],
 ): void {
   let unneeded: readonly string[] = [];
   context.atSuccess(async (transaction) => {
@@ -145,7 +163,7 @@ function writeAtSuccess(
     const write = { ...object, bucket, key: input.key, contentType: DEFAULT_CONTENT_TYPE };
     unneeded = (await writeObject(transaction, write)).unneeded;
   });
-  context.afterSuccess(() => parts.bytes.discard(unneeded));
+  context.afterSuccess(() => parts.bytes.discard([...unneeded, ...ofJob]));
 }
 
 /** Reads everything that was stored and compares its digest with the image's. */
@@ -162,8 +180,9 @@ async function requireDigest(
     const { format } = input.view;
     const written = await openDisk(source, { references: denyReferences, format, signal: context.signal });
     const onProgress = ({ doneBytes }: { doneBytes: number }) => context.progress(doneBytes);
-    const digest = await diskDigest(written, { signal: context.signal, onProgress });
-    await written.close();
+    const digest = await diskDigest(written, { signal: context.signal, onProgress }).finally(() =>
+      written.close(),
+    );
     if (digest === disk.diskDigest) return;
     throw new DomainError(
       'VERIFY_FAILED',
@@ -193,6 +212,11 @@ class PieceWriter {
 
   get #writtenBytes(): number {
     return this.pieces.reduce((sum, piece) => sum + piece.lengthBytes, 0);
+  }
+
+  /** What no object needs: where a stream went on. */
+  get stateNames(): string[] {
+    return this.#state === undefined ? [] : [this.#state.name];
   }
 
   /** A source of known length, from behind the pieces that are there already. */
@@ -235,8 +259,7 @@ class PieceWriter {
 
   /** Removes everything that was written. */
   async discard(): Promise<void> {
-    const pieces = this.#state === undefined ? this.pieces : [...this.pieces, this.#state];
-    await this.#store.delete(pieces.map((piece) => piece.name));
+    await this.#store.delete([...this.pieces.map((piece) => piece.name), ...this.stateNames]);
   }
 
   async #put(chunks: Chunks, onBytes?: (doneBytes: number) => void): Promise<StoredPiece> {

@@ -8,10 +8,12 @@ import { inTransaction } from '../db/transactions.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import { type JsonValue, toJsonValue } from '../json.ts';
+import { requireBucket } from './buckets.ts';
 import { DomainError } from './errors.ts';
 import type { ExportInput } from './export-job.ts';
 import type { ImportInput } from './import-job.ts';
 import type { ImportSource } from './import-source.ts';
+import { requireObjectKey } from './object-key.ts';
 import type { ViewSpec } from './view-spec.ts';
 import type { ImageView, ImageViews } from './views.ts';
 
@@ -80,7 +82,10 @@ export class Images {
     return { ...(await this.#views.open(row.manifest_id, spec)), image: toImage(row) };
   }
 
-  /** Starts to bring an image in. The image appears, with the id in the job's input, when the job succeeds. */
+  /**
+   * Starts to bring an image in. The image appears, with the id in the job's input, when the job succeeds.
+   * `prepare` is called with the job's id before anyone can see the job.
+   */
   async startImport(
     owner: ImageOwner,
     request: ImportRequest,
@@ -94,15 +99,15 @@ export class Images {
         { ...owner, kind: 'image-import', input: toJsonValue(input) },
         transaction,
       );
+      prepare(created.id);
       if (source.kind === 'url') await insertJobSecret(transaction, created.id, source.url);
       return created;
     });
-    prepare(job.id);
     this.#wake();
     return job;
   }
 
-  /** Starts to put the image into a bucket as a file of a format. */
+  /** Starts to put the image into a bucket as a file of a format. Throws NOT_FOUND, INVALID for a key. */
   async startExport(
     owner: ImageOwner,
     id: string,
@@ -110,6 +115,8 @@ export class Images {
   ): Promise<Job> {
     const row = await this.#row(owner, id);
     // Refused now rather than in the job, where the one who asks can still mend it.
+    requireObjectKey(request.key);
+    await requireBucket(this.#database.kysely, owner.tenancyId, request.bucket);
     await this.#views.withPlan(row.manifest_id, request.view, async () => {});
     const input: ExportInput = { ...request, imageId: id, manifestId: row.manifest_id };
     return this.#queue.create({ ...owner, kind: 'image-export', input: toJsonValue(input) });

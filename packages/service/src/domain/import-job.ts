@@ -20,8 +20,7 @@ import type { Database } from '../db/database.ts';
 import { insertImage } from '../db/repositories/images.ts';
 import { deleteJobSecret } from '../db/repositories/job-secrets.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
-import { WorkerStopping } from '../jobs/interruptions.ts';
-import { isTransient } from '../jobs/job-error.ts';
+import { goesOn } from '../jobs/job-error.ts';
 import type { JsonValue } from '../json.ts';
 import { findManifest } from '../vault/manifests.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -200,7 +199,7 @@ async function store(
     return await writer.seal(await readBack(context, vault, writer));
   } catch (error) {
     // What may pass goes on from the checkpoint; what is refused leaves nothing behind.
-    if (isTransient(error) || context.signal.reason instanceof WorkerStopping) await writer.close();
+    if (goesOn(error, context.signal)) await writer.close();
     else await writer.abandon();
     throw error;
   }
@@ -228,7 +227,13 @@ async function copy(
     await readZeroExtended(disk, run.offsetBytes, buffer.subarray(0, run.lengthBytes), signal);
     return { run, buffer };
   };
-  let saving = save();
+  const startSaving = () => {
+    const saved = save();
+    // A failure is seen when its turn comes; until then it is no unhandled rejection.
+    saved.catch(() => {});
+    return saved;
+  };
+  let saving = startSaving();
   let sinceSaved = 0;
   try {
     for await (const { run, buffer } of mapOrdered(runs, RUNS_AT_ONCE, read)) {
@@ -240,7 +245,7 @@ async function copy(
       sinceSaved += run.lengthBytes;
       if (sinceSaved < CHECKPOINT_BYTES) continue;
       await saving;
-      saving = save();
+      saving = startSaving();
       sinceSaved = 0;
     }
   } finally {

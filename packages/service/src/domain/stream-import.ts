@@ -30,44 +30,34 @@ export class StreamImports {
    */
   async run(owner: ImageOwner, request: StreamImportRequest): Promise<{ job: Job; image: Image }> {
     const { name, format, body, lengthBytes } = request;
-    const started = Promise.withResolvers<string>();
-    const ended = this.#ended(owner, started.promise);
-    const job = await this.#images.startImport(owner, { name, format, source: { kind: 'stream' } }, (id) =>
-      this.#bodies.set(id, { body, lengthBytes }),
-    );
-    started.resolve(job.id);
+    const ended = Promise.withResolvers<void>();
+    let jobId = '';
+    const unsubscribe = this.#queue.subscribe((change, id) => {
+      // Queued again: the service stops, or what failed may pass, and the body does not come twice.
+      if (id === jobId && (change === 'finished' || change === 'queued')) ended.resolve();
+    });
     try {
-      const end = await ended;
+      await this.#images.startImport(owner, { name, format, source: { kind: 'stream' } }, (id) => {
+        jobId = id;
+        this.#bodies.set(id, { body, lengthBytes });
+      });
+      await ended.promise;
+      const end = await this.#queue.get(owner.tenancyId, jobId);
       if (end.state !== 'succeeded') throw failureOf(end);
       const { imageId } = end.result as { imageId: string };
       return { job: end, image: await this.#images.get(owner, imageId) };
     } finally {
-      this.#bodies.delete(job.id);
+      unsubscribe();
+      this.#bodies.delete(jobId);
     }
-  }
-
-  /** Resolves with the job once it has ended, however soon that is. */
-  #ended(owner: ImageOwner, jobId: Promise<string>): Promise<Job> {
-    return new Promise((resolve, reject) => {
-      const unsubscribe = this.#queue.subscribe((change, changedId) => {
-        // Queued again: the service stops, and the body does not come twice.
-        if (change !== 'finished' && change !== 'queued') return;
-        jobId
-          .then(async (id) => {
-            if (id !== changedId) return;
-            unsubscribe();
-            resolve(await this.#queue.get(owner.tenancyId, id));
-          })
-          .catch(reject);
-      });
-    });
   }
 }
 
 /** The error that a job ended with, as the one who waited for it gets it. */
 function failureOf(job: Job): Error {
-  if (job.state === 'queued') {
-    return new DomainError('UPLOAD_INCOMPLETE', 'the service stops', { hint: 'send the image again' });
+  if (job.state === 'queued' || job.state === 'running') {
+    const message = 'the import was interrupted, and the image does not come twice';
+    return new DomainError('UPLOAD_INCOMPLETE', message, { hint: 'send the image again' });
   }
   if (job.error === undefined) return new DomainError('CANCELED', `job ${job.id} was canceled`);
   const { code, message } = job.error;

@@ -1,8 +1,8 @@
+import { StoreError } from '@gantry/disk';
 import type { ObjectStore } from '@gantry/storage';
 import type { Database } from '../db/database.ts';
 import { liveJobs } from '../db/repositories/jobs.ts';
 import { neededStoredNames } from '../db/repositories/object-parts.ts';
-
 import { exportCheckpoint } from './export-job.ts';
 
 /** Names that one query asks about. */
@@ -32,6 +32,21 @@ export async function deleteUnneededBytes(database: Database, store: ObjectStore
   }
   await sweep(names);
   return deleted;
+}
+
+/**
+ * Bytes come from tenants: with none in the catalogue, nothing here was stored with this database. Throws
+ * STORE_REFUSED then, before anything is written to either.
+ */
+export async function requireCatalogueOf(store: ObjectStore, database: Database): Promise<void> {
+  const tenancy = await database.kysely.selectFrom('tenancies').select('id').limit(1).executeTakeFirst();
+  if (tenancy !== undefined) return;
+  for await (const name of store.names()) {
+    throw new StoreError('STORE_REFUSED', 'the data folder holds objects, and its database is a new one', {
+      where: name,
+      hint: 'start with the database that was used with this folder, or choose another data folder',
+    });
+  }
 }
 
 /** Pieces that the checkpoints of exports name: they are in no object yet. */

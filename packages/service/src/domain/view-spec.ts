@@ -1,10 +1,12 @@
 import { z } from 'zod';
 
+export const compression: z.ZodEnum<{ zlib: 'zlib'; zstd: 'zstd' }> = z.enum(['zlib', 'zstd']);
+
 /** How an image is shown: a format with its `-O` options. Kept with objects that are views. */
 export const viewSpec = z.object({
   format: z.string().min(1),
   options: z.record(z.string(), z.string()),
-  compression: z.enum(['zlib', 'zstd']).optional(),
+  compression: compression.optional(),
 });
 export type ViewSpec = z.infer<typeof viewSpec>;
 

@@ -66,8 +66,9 @@ export class ImageViews {
       const source = viewOfLayout(plan, disk, `${manifestId} as ${spec.format}`);
       let open = true;
       const close = async () => {
-        if (open) await this.#release(kept);
+        if (!open) return;
         open = false;
+        await this.#release(kept);
       };
       return { source: { ...source, close }, etag };
     } catch (error) {
@@ -107,7 +108,10 @@ export class ImageViews {
     this.#kept.delete(key);
     this.#kept.set(key, kept);
     if (known === undefined) {
-      kept.planned.catch(() => this.#kept.delete(key));
+      kept.planned.catch(() => {
+        // It may have been dropped meanwhile, and another stand in its place.
+        if (this.#kept.get(key) === kept) this.#kept.delete(key);
+      });
       const oldest = this.#kept.keys().next().value;
       if (this.#kept.size > KEPT_PLANS && oldest !== undefined) void this.#drop(oldest);
     }
@@ -132,13 +136,16 @@ export class ImageViews {
     try {
       const { diskDigest, virtualSizeBytes } = disk;
       if (diskDigest === null) throw new DomainError('CONFLICT', `manifest ${manifestId} is not complete`);
-      const plan = showsStoredPieces(spec)
+      const showsStored = showsStoredPieces(spec);
+      const plan = showsStored
         ? qcow2StoredLayout(await storedClusters(disk))
         : await planImage(disk, {
             ...spec,
             seed: Uint8Array.fromHex(diskDigest.slice(DIGEST_PREFIX.length)),
           });
-      const identity = [LAYOUT_VERSION, diskDigest, virtualSizeBytes, canonicalViewSpec(spec)];
+      // How a block was compressed is the vault's: another image of the same disk may have other frames.
+      const frames = showsStored ? [manifestId] : [];
+      const identity = [LAYOUT_VERSION, diskDigest, virtualSizeBytes, canonicalViewSpec(spec), ...frames];
       const etag = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 32);
       return { plan, disk, etag };
     } catch (error) {

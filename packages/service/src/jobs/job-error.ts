@@ -1,6 +1,7 @@
 import { ImageError, StoreError } from '@gantry/disk';
 import { isTransientDatabaseError } from '../db/transient-errors.ts';
 import { DomainError } from '../domain/errors.ts';
+import { LeaseLost, WorkerStopping } from './interruptions.ts';
 import type { JobError } from './job.ts';
 
 /** What a job's user is told about the error that its handler threw. Nothing of an error that we did not foresee. */
@@ -19,4 +20,15 @@ export function toJobError(error: unknown): JobError {
 export function isTransient(error: unknown): boolean {
   if (isTransientDatabaseError(error)) return true;
   return error instanceof StoreError && (error.code === 'STORE_UNREACHABLE' || error.code === 'STORE_IO');
+}
+
+/** Whether another attempt goes on from the last checkpoint after this error: what that needs must stay. */
+export function goesOn(error: unknown, signal: AbortSignal): boolean {
+  const { reason } = signal;
+  return (
+    isTransient(error) ||
+    error instanceof LeaseLost ||
+    reason instanceof LeaseLost ||
+    reason instanceof WorkerStopping
+  );
 }

@@ -72,6 +72,31 @@ test('a body that is no JSON, says too little, or says too much is invalid or to
   assert.deepEqual([status, code], [413, 'TOO_LARGE']);
 });
 
+test('a path that is no path is refused in the one shape', async () => {
+  for (const path of ['/images/%zz', `/images/${'a'.repeat(5000)}`]) {
+    const { status, code } = await send('GET', path);
+    assert.ok(status >= 400 && status < 500, `${status}`);
+    assert.match(code, /^(INVALID|NOT_FOUND)$/);
+  }
+});
+
+test("the description names the parameter that is an object's key", async () => {
+  const answer = await fetch(`${service.address}/api/v1/openapi.json`);
+  const { paths } = (await answer.json()) as {
+    paths: Record<string, Record<string, { parameters: { name: string; in: string; required: boolean }[] }>>;
+  };
+  const { parameters } = paths['/api/v1/buckets/{bucket}/objects/{key}']!.get!;
+  const inPath = parameters.filter((parameter) => parameter.in === 'path');
+  assert.deepEqual(
+    inPath.map(({ name, required }) => [name, required]),
+    [
+      ['bucket', true],
+      ['key', true],
+    ],
+  );
+  assert.doesNotMatch(Object.keys(paths).join(' '), /\*/);
+});
+
 test('every code has a status of its own kind, and a fault of ours shows nothing of itself', () => {
   const place = { structure: 'x', where: 'x' };
   for (const code of imageErrorCodes) {

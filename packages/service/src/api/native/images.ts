@@ -4,8 +4,9 @@ import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
 import type { Image, Images, ImportRequest } from '../../domain/images.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
-import type { ViewSpec } from '../../domain/view-spec.ts';
+import { compression, type ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
+import { CONNECTION_IDLE_MS } from './connections.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { jobBody, startedJobBody, toJobBody } from './job-schema.ts';
@@ -30,7 +31,6 @@ const imageName = z
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
   .regex(/^[^\u0000-\u001f\u007f]+$/, 'a name has no control characters');
 
-const compression = z.enum(['zlib', 'zstd']);
 const importSource = z.union([
   z.object({ bucket: z.string(), key: z.string() }),
   z.object({ url: z.url({ protocol: /^https?$/ }) }),
@@ -182,11 +182,10 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        // What was read back may take longer than a connection may be silent otherwise.
-        request.raw.once('end', () => request.raw.socket.setTimeout(0));
+        request.raw.socket.setTimeout(0);
         const { job, image } = await streamImports.run(ownerOf(request), {
           ...request.query,
-          body: requestBody(request),
+          body: bodyWithPatience(request),
           lengthBytes: requireLength(request),
         });
         reply.status(201);
@@ -194,6 +193,17 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
       },
     );
   };
+}
+
+/**
+ * The body. The sender's silence ends the request while the body is read, but neither while the job waits for its
+ * turn, nor while what was stored is read back.
+ */
+async function* bodyWithPatience(request: FastifyRequest): AsyncGenerator<Uint8Array, void, undefined> {
+  const { socket } = request.raw;
+  socket.setTimeout(CONNECTION_IDLE_MS);
+  yield* requestBody(request);
+  socket.setTimeout(0);
 }
 
 /** Throws INVALID for a compression that there is not; the format itself judges its options. */
@@ -219,6 +229,9 @@ function ownerOf(request: FastifyRequest): { tenancyId: string; userId: string }
 
 function requireLength(request: FastifyRequest): number {
   const { expectedBytes } = bodyHeaders(request);
+  if (expectedBytes !== undefined && !Number.isSafeInteger(expectedBytes)) {
+    throw new DomainError('TOO_LARGE', `${expectedBytes} bytes are more than any image has`);
+  }
   if (expectedBytes !== undefined) return expectedBytes;
   throw new DomainError('INVALID', 'an image that is streamed in needs a Content-Length', {
     hint: 'send the length, or put the image into a bucket and import it from there',

@@ -7,6 +7,7 @@ import type { VaultJobs } from '../../domain/vault-jobs.ts';
 import type { JobQueue } from '../../jobs/queue.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
 import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
+import { CONNECTION_IDLE_MS } from './connections.ts';
 import { answerError } from './errors.ts';
 import { type ImageRouteParts, imageRoutes } from './images.ts';
 import { jobRoutes } from './jobs.ts';
@@ -25,8 +26,14 @@ export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
   readonly ready: () => Promise<void>;
 }
 
-/** A whole machine image arrives in one request: only its sender's silence ends it. */
-const CONNECTION_IDLE_MS = 120_000;
+/** OpenAPI names every parameter of a path; Fastify calls the one that takes all the rest `*`. */
+const describeRoute: typeof jsonSchemaTransform = (route) => {
+  const described = jsonSchemaTransform(route);
+  if (!described.url.endsWith('/*')) return described;
+  const { params, ...schema } = described.schema as { params?: object };
+  const named = JSON.parse(JSON.stringify(params ?? {}).replaceAll('"*"', '"key"'));
+  return { schema: { ...schema, params: named }, url: described.url.replace('*', ':key') };
+};
 
 /** The native API under /api/v1, with its description, and the operator's routes at the root. */
 export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance> {
@@ -38,6 +45,11 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
     routerOptions: { maxParamLength: 4096 },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => crypto.randomUUID(),
+    // A path that is no path is refused before any hook runs.
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      void answerError(error, request, reply);
+    },
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
@@ -67,7 +79,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: describeRoute,
   });
   // After the description, which lists the routes that come after it.
   await app.register(systemRoutes(parts.metrics, parts.ready));
