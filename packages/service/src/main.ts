@@ -45,7 +45,11 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
   const logger = pino({ level: options.logLevel ?? 'info' }, pino.destination({ dest: 2, sync: true }));
   const closers: (() => Promise<unknown>)[] = [];
   const closeAll = async () => {
-    for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
+    const failures: unknown[] = [];
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
+      await close().catch((error) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
   };
   try {
     const folder = await openDataFolder(options.dataFolder);

@@ -32,8 +32,8 @@ const imageName = z
   .regex(/^[^\u0000-\u001f\u007f]+$/, 'a name has no control characters');
 
 const importSource = z.union([
-  z.object({ bucket: z.string(), key: z.string() }),
-  z.object({ url: z.url({ protocol: /^https?$/ }) }),
+  z.strictObject({ bucket: z.string(), key: z.string() }),
+  z.strictObject({ url: z.url({ protocol: /^https?$/ }) }),
 ]);
 
 const importBody = z.object({ name: imageName, format: z.string().optional(), source: importSource });
