@@ -58,8 +58,8 @@ export interface ImportJobParts extends ImportSourceParts {
 /** Bytes that are read at once, and how many such reads are under way. */
 const RUN_BYTES: number = 4 * DIGEST_BLOCK_BYTES;
 const RUNS_AT_ONCE = 6;
-/** What a kill costs at most: this much of the disk is read again. */
-const CHECKPOINT_BYTES: number = 64 * 1024 * 1024;
+/** A checkpoint is made while the next part is read: a kill costs at most two of these, 64 MiB. */
+const CHECKPOINT_BYTES: number = 32 * 1024 * 1024;
 
 /** Brings an image file into the vault: reads it once, reads it back, and only then shows the image. */
 export function importHandler(parts: ImportJobParts): JobHandler {
