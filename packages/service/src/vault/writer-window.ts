@@ -141,7 +141,8 @@ export class WriterWindow {
       if (open.dirty) chunks.push(open.chunk.clone());
       open.dirty = false;
     }
-    const filled = this.#filled;
+    // A copy: another segment may fill up meanwhile, whose records this commit does not cover.
+    const filled = [...this.#filled];
     const appenders = this.#appenders();
     const ends = new Map(appenders.map((appender) => [appender.segment, appender.endBytes]));
     this.#rows = [];
