@@ -1,7 +1,7 @@
 export { isZero } from './bytes/fields.ts';
 export { mapOrdered } from './convert/bounded.ts';
 export { BufferPool } from './convert/buffer-pool.ts';
-export { type ConvertOptions, convert, type PlanOptions, planImage } from './convert/convert.ts';
+export { type ConvertOptions, convert, type PlanOptions, planFiles, planImage } from './convert/convert.ts';
 export { type Measurement, measure } from './convert/measure.ts';
 export type { Progress, ProgressListener } from './convert/progress.ts';
 export { type WriteOptions, writeLayout, writeStream } from './convert/write.ts';
@@ -14,7 +14,7 @@ export {
   DigestTree,
   diskDigest,
 } from './disk/digest.ts';
-export type { DetailValue, Disk, Extent, ExtentKind } from './disk/disk.ts';
+export type { DetailValue, Disk, Extent, ExtentKind, StoredRun } from './disk/disk.ts';
 export { diskMap } from './disk/map.ts';
 export {
   denyReferences,
@@ -37,10 +37,12 @@ export type {
   CheckFinding,
   CheckReport,
   CheckSeverity,
+  FileSet,
   Format,
   FormatOption,
   OpenOptions,
   ProbeBytes,
+  RepairPlan,
   WriteRequest,
 } from './formats/format.ts';
 export { type OpenDiskOptions, openDisk } from './formats/open.ts';
@@ -48,7 +50,9 @@ export { probeFormat } from './formats/probe.ts';
 export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-layout.ts';
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { ByteSink } from './io/byte-sink.ts';
-export { type ByteSource, readStructure } from './io/byte-source.ts';
+export type { Accelerator } from './io/accelerator.ts';
+export { type ByteRange, type ByteSource, readStructure } from './io/byte-source.ts';
+export type { Compression } from './io/codec.ts';
 export { type ForwardSource, forwardSource } from './io/forward.ts';
 export {
   type HttpAnswer,
@@ -71,6 +75,7 @@ export { randomSeed, sha256 } from './io/node-hash.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
 export { AllocationMap } from './view/allocation-map.ts';
+export type { BlockPlacement } from './view/block-placement.ts';
 export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';
 export { type Layout, type Piece, pieceLength } from './view/layout.ts';
 export { readZeroExtended, viewOfLayout } from './view/view.ts';

@@ -1,7 +1,7 @@
 import type { Disk } from '../disk/disk.ts';
 import { withZerosFound } from '../disk/zero-detection.ts';
 import { ImageError } from '../errors.ts';
-import type { Format, WriteRequest } from '../formats/format.ts';
+import type { FileSet, Format, WriteRequest } from '../formats/format.ts';
 import { formatNamed, formats } from '../formats/registry.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { randomSeed } from '../io/node-hash.ts';
@@ -18,6 +18,8 @@ export interface PlanOptions {
   readonly compression?: 'zlib' | 'zstd' | undefined;
   /** 32 bytes from which identifiers in the file derive; random when not given. */
   readonly seed?: Uint8Array | undefined;
+  /** Name of the target without folder and ending, for images of several files. Default `disk`. */
+  readonly baseName?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -27,10 +29,20 @@ export interface ConvertOptions extends PlanOptions {
 
 /**
  * Plans the file of a format that shows this disk: a layout of exact length, or a stream. Throws IMAGE_OPTION
- * for options that the format does not take, IMAGE_UNSUPPORTED for a format that is not written, IMAGE_LIMIT
- * for a disk that the format cannot hold.
+ * for options that the format does not take and for those that make more than one file, IMAGE_UNSUPPORTED for a
+ * format that is not written, IMAGE_LIMIT for a disk that the format cannot hold.
  */
 export async function planImage(disk: Disk, options: PlanOptions): Promise<Layout | ImageStream> {
+  const plan = await planFiles(disk, options);
+  if (plan.kind !== 'files') return plan;
+  throw new ImageError('IMAGE_OPTION', `this form of ${plan.format} is ${plan.files.length} files`, {
+    structure: 'target',
+    hint: 'write it into a folder with the command, or choose a form of one file',
+  });
+}
+
+/** As `planImage`, for targets that take images of several files too. */
+export async function planFiles(disk: Disk, options: PlanOptions): Promise<Layout | ImageStream | FileSet> {
   const format = formatNamed(options.format);
   if (format.plan === undefined) {
     throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} is not written`, {
@@ -46,6 +58,7 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
     options: options.options ?? {},
     compression: options.compression,
     seed: options.seed ?? randomSeed(32),
+    baseName: options.baseName ?? 'disk',
     signal: options.signal,
   };
   return format.plan(disk, request);

@@ -1,3 +1,6 @@
+import type { ByteSource } from '../io/byte-source.ts';
+import type { Compression } from '../io/codec.ts';
+
 /**
  * What an extent of a disk is: `data` is stored, `zero` is stored as known to be zero, `hole` was never
  * written. The last two read as zeros.
@@ -12,6 +15,32 @@ export interface Extent {
   /** True when the data is stored compressed, so that looking for zeros in it costs a decompression. */
   readonly compressed?: boolean;
 }
+
+/**
+ * How a run of the disk is stored, for those who copy the stored bytes instead of reading the disk. `packed` is
+ * one compressed unit, given whole even where the range that was asked for cuts it; its stored range may be
+ * longer than the compressed data, which ends by itself. `opaque` data is to be read through the disk.
+ */
+export type StoredRun =
+  | { readonly kind: 'zero' | 'hole' | 'opaque'; readonly offsetBytes: number; readonly lengthBytes: number }
+  | {
+      readonly kind: 'plain';
+      readonly offsetBytes: number;
+      readonly lengthBytes: number;
+      readonly source: ByteSource;
+      /** Where the first byte stands in the source; all of the run lies inside it. */
+      readonly sourceBytes: number;
+    }
+  | {
+      readonly kind: 'packed';
+      readonly offsetBytes: number;
+      /** What it decompresses to, exactly; the last unit may reach beyond the virtual size. */
+      readonly lengthBytes: number;
+      readonly compression: Compression;
+      readonly source: ByteSource;
+      readonly sourceBytes: number;
+      readonly storedBytes: number;
+    };
 
 export type DetailValue =
   | string
@@ -37,6 +66,10 @@ export interface Disk {
   extents(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncIterable<Extent>;
   /** Fills all of `into` from `offsetBytes`; the range lies inside the virtual size. */
   read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** True when the image arrives once: extents and reads go forward together, and only once. */
+  readonly sequential?: boolean;
+  /** As `extents`, with where the bytes are. Absent where a disk is not stored in runs of a source. */
+  storedRuns?(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncIterable<StoredRun>;
   /** Closes the disk and the sources that it opened through its gate. */
   close(): Promise<void>;
 }

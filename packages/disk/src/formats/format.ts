@@ -1,6 +1,7 @@
 import type { Disk } from '../disk/disk.ts';
 import type { ReferenceGate } from '../disk/reference-gate.ts';
 import type { ByteSource } from '../io/byte-source.ts';
+import type { BlockPlacement } from '../view/block-placement.ts';
 import type { ImageStream } from '../view/image-stream.ts';
 import type { Layout } from '../view/layout.ts';
 
@@ -19,6 +20,10 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
   /** The sources that led here, outermost first: a chain never opens one twice, nor goes too deep. */
   readonly chain?: readonly ByteSource[];
+  /** Name or id of the internal snapshot to open instead of the present state; only for formats that have them. */
+  readonly snapshot?: string | undefined;
+  /** Name of the disk to open in an archive that holds several; only for archives. */
+  readonly member?: string | undefined;
 }
 
 /** One `-O name=value` option of a format that can be written. */
@@ -36,6 +41,8 @@ export interface WriteRequest {
   readonly compression?: 'zlib' | 'zstd' | undefined;
   /** 32 bytes from which every identifier and time inside the file derives. */
   readonly seed: Uint8Array;
+  /** Name of the target without folder and ending, for formats of several files that name each other. */
+  readonly baseName: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -57,6 +64,26 @@ export interface CheckReport {
   readonly warningCount: number;
 }
 
+/** An image that is more than one file, such as a descriptor and its extents. The first is the one to open. */
+export interface FileSet {
+  readonly kind: 'files';
+  readonly format: string;
+  readonly files: readonly { readonly name: string; readonly plan: Layout | ImageStream }[];
+}
+
+/** What would make a damaged image sound again. Nothing is written by planning it. */
+export interface RepairPlan {
+  readonly format: string;
+  /** What is done, one sentence each; empty when nothing has to be. */
+  readonly actions: readonly string[];
+  /** Findings that no certain repair exists for, one sentence each. */
+  readonly remaining: readonly string[];
+  /** Bytes to put into the file, in order and apart from each other. */
+  readonly patches: readonly { readonly offsetBytes: number; readonly bytes: Uint8Array }[];
+  /** The file's length afterwards. */
+  readonly lengthBytes: number;
+}
+
 /** One disk format: one folder. What it cannot do is absent. */
 export interface Format {
   readonly name: string;
@@ -71,8 +98,18 @@ export interface Format {
   readonly options?: readonly FormatOption[];
   /** Compressions that `plan` takes. */
   readonly compressions?: readonly ('zlib' | 'zstd')[];
+  /** Which of the choices of `OpenOptions` this format knows; others are refused before `open`. */
+  readonly selectors?: readonly ('snapshot' | 'member')[];
   /** Plans a file of this format that shows `disk`: a layout when its length is known, else a stream. */
-  plan?(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream>;
+  plan?(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet>;
+  /**
+   * Where data goes in the layout that `plan` makes of a disk of this size, known before its allocation is, so
+   * that data can be copied while zeros are found. Absent, or undefined for options whose plan is no layout.
+   * Throws what `plan` throws for the size and the options.
+   */
+  placement?(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined;
   /** Looks for damage without changing anything. */
   check?(source: ByteSource, options: OpenOptions): Promise<CheckReport>;
+  /** Plans the repair of what is certain: the disk's content stays what a reader sees now. */
+  repair?(source: ByteSource, options: OpenOptions): Promise<RepairPlan>;
 }

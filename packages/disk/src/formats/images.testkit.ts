@@ -85,7 +85,7 @@ export async function planLayout(
   options: Readonly<Record<string, string>> = {},
   seed: Uint8Array = new Uint8Array(32),
 ): Promise<Layout> {
-  const plan = await format.plan?.(disk, { options, seed });
+  const plan = await format.plan?.(disk, { options, seed, baseName: 'disk' });
   assert.equal(plan?.kind, 'layout');
   return plan as Layout;
 }

@@ -1,4 +1,5 @@
 import type { Disk } from '../disk/disk.ts';
+import { ImageError } from '../errors.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import type { OpenOptions } from './format.ts';
 import { probeFormat } from './probe.ts';
@@ -16,5 +17,12 @@ export interface OpenDiskOptions extends OpenOptions {
 export async function openDisk(source: ByteSource, options: OpenDiskOptions): Promise<Disk> {
   const format =
     options.format === undefined ? await probeFormat(source, options.signal) : formatNamed(options.format);
+  for (const selector of ['snapshot', 'member'] as const) {
+    if (options[selector] === undefined || format.selectors?.includes(selector)) continue;
+    throw new ImageError('IMAGE_OPTION', `${source.name}: ${format.title} has no ${selector} to choose`, {
+      structure: selector,
+      hint: `leave the ${selector} away`,
+    });
+  }
   return format.open(source, options);
 }

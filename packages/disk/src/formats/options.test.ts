@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { chosenValue } from './options.ts';
 
 const option = { name: 'subformat', description: '', values: ['dynamic', 'fixed'] };
-const asked = (options: Record<string, string>) => ({ options, seed: new Uint8Array(32) });
+const asked = (options: Record<string, string>) => ({ options, seed: new Uint8Array(32), baseName: 'disk' });
 
 test('an option that is not asked for takes its first value', () => {
   assert.equal(chosenValue(asked({}), option), 'dynamic');

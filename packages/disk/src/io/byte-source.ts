@@ -11,6 +11,23 @@ export interface ByteSource {
    */
   read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
+  /**
+   * True for bytes that arrive once, front to back: a pipe, an upload. Readers of formats then keep to the order
+   * of the file and learn what the end says when they come to it.
+   */
+  readonly sequential?: boolean;
+  /** Set for a part of another source, which its bytes can be read from as well. */
+  readonly within?: { readonly source: ByteSource; readonly offsetBytes: number };
+  /**
+   * The ranges inside [from, to) that may hold other bytes than zeros, in order, where the source knows its
+   * holes: a sparse file. Absent where everything has to be read to know.
+   */
+  allocatedRanges?(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncIterable<ByteRange>;
+}
+
+export interface ByteRange {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
 }
 
 /**

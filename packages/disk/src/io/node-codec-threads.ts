@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { Compression, CompressOptions } from './node-zlib.ts';
+import type { Compression } from './codec.ts';
+import type { CompressOptions } from './node-zlib.ts';
 
 /** What a thread is asked to compress; both ranges are in shared memory. */
 export interface CodecTask {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import zlib from 'node:zlib';
 import fc from 'fast-check';
-import { type Compression, compress, decompress } from './node-codec.ts';
+import type { Compression } from './codec.ts';
+import { compress, decompress } from './node-codec.ts';
 
 const kinds: readonly Compression[] = ['deflate-raw', 'zlib', 'zstd'];
 

@@ -3,9 +3,8 @@ import zlib from 'node:zlib';
 import { zstdFrameLength } from '../bytes/zstd-frame.ts';
 import { ImageError } from '../errors.ts';
 import { CodecThreads } from './node-codec-threads.ts';
-import { type Compression, type CompressOptions, compressedBound, compressInto } from './node-zlib.ts';
-
-export type { Compression, CompressOptions } from './node-zlib.ts';
+import type { Compression } from './codec.ts';
+import { type CompressOptions, compressedBound, compressInto } from './node-zlib.ts';
 
 const inflateRawAsync = promisify(zlib.inflateRaw) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;
 const inflateAsync = promisify(zlib.inflate) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;

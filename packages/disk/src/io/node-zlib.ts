@@ -1,9 +1,8 @@
 import zlib from 'node:zlib';
+import type { Compression } from './codec.ts';
 
 // Runs in the codec's threads too: it imports nothing else, so that a thread starts soon and stays small.
 
-/** `deflate-raw` is RFC 1951, `zlib` is RFC 1950 around it, `zstd` is RFC 8878. */
-export type Compression = 'deflate-raw' | 'zlib' | 'zstd';
 
 export interface CompressOptions {
   readonly level?: number | undefined;

@@ -12,6 +12,8 @@ export function sliceSource(
   return {
     name,
     lengthBytes,
+    ...(source.sequential === true && { sequential: true }),
+    within: { source, offsetBytes },
     async read(at, into, signal) {
       invariant(at + into.length <= lengthBytes, 'read beyond a slice');
       await source.read(offsetBytes + at, into, signal);

@@ -2,7 +2,7 @@ import { hasMagic, latin1Text, utf8Text, viewOf } from '../../bytes/fields.ts';
 import { ceilDivide, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
-import type { Compression } from '../../io/node-codec.ts';
+import type { Compression } from '../../io/codec.ts';
 import * as limits from './limits.ts';
 
 export const QCOW2_MAGIC = 'QFI\xfb';

@@ -15,7 +15,7 @@ async function planStream(
   compression: 'zlib' | 'zstd',
   options: Readonly<Record<string, string>> = {},
 ): Promise<ImageStream> {
-  const plan = await qcow2.plan?.(disk, { options, compression, seed: new Uint8Array(32) });
+  const plan = await qcow2.plan?.(disk, { options, compression, seed: new Uint8Array(32), baseName: 'disk' });
   assert.equal(plan?.kind, 'stream');
   return plan as ImageStream;
 }

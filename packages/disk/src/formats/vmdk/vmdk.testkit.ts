@@ -94,12 +94,13 @@ export function request(
   options: Record<string, string> = {},
   more: Partial<WriteRequest> = {},
 ): WriteRequest {
-  return { options, seed: SEED, ...more };
+  return { options, seed: SEED, baseName: 'disk', ...more };
 }
 
 export async function plan(disk: Disk, asked: WriteRequest): Promise<Layout | ImageStream> {
-  assert.ok(vmdk.plan);
-  return vmdk.plan(disk, asked);
+  const planned = await vmdk.plan?.(disk, asked);
+  assert.ok(planned !== undefined && planned.kind !== 'files');
+  return planned;
 }
 
 export async function planLayout(disk: Disk, options: Record<string, string> = {}): Promise<Layout> {
@@ -128,8 +129,9 @@ export async function writeVmdk(disk: Disk, asked: WriteRequest, path: string): 
 
 /** The disk as a raw file, its holes left out. */
 export async function writeRaw(disk: Disk, path: string): Promise<void> {
-  assert.ok(raw.plan);
-  await writePlan(disk, await raw.plan(disk, request()), await fileSink(path));
+  const planned = await raw.plan?.(disk, request());
+  assert.ok(planned?.kind === 'layout');
+  await writePlan(disk, planned, await fileSink(path));
 }
 
 async function writePlan(disk: Disk, planned: Layout | ImageStream, sink: ByteSink): Promise<void> {
