@@ -2,8 +2,8 @@ import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { zstdFrameLength } from '../bytes/zstd-frame.ts';
 import { ImageError } from '../errors.ts';
-import { CodecThreads } from './node-codec-threads.ts';
 import type { Compression } from './codec.ts';
+import { CodecThreads } from './node-codec-threads.ts';
 import { type CompressOptions, compressedBound, compressInto } from './node-zlib.ts';
 
 const inflateRawAsync = promisify(zlib.inflateRaw) as (b: Uint8Array, o: zlib.ZlibOptions) => Promise<Buffer>;

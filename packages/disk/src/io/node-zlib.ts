@@ -3,7 +3,6 @@ import type { Compression } from './codec.ts';
 
 // Runs in the codec's threads too: it imports nothing else, so that a thread starts soon and stays small.
 
-
 export interface CompressOptions {
   readonly level?: number | undefined;
   /** Deflate history window as a power of two, 9 to 15. */

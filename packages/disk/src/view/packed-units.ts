@@ -52,7 +52,11 @@ export async function* packedUnits(
   const runBytes = Math.max(1, Math.floor(RUN_BYTES / unitBytes)) * unitBytes;
   const pool = new BufferPool(runBytes);
   const totalBytes = disk.virtualSizeBytes;
-  const runs = dataRuns(disk, unitBytes, runBytes, { signal, phase: 'compress', fromBytes: fromUnit * unitBytes });
+  const runs = dataRuns(disk, unitBytes, runBytes, {
+    signal,
+    phase: 'compress',
+    fromBytes: fromUnit * unitBytes,
+  });
   const packed = mapOrdered(runs, RUNS_AT_ONCE, async ({ offsetBytes, lengthBytes }) => {
     signal?.throwIfAborted();
     const buffer = pool.take();
