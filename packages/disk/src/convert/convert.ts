@@ -1,14 +1,16 @@
 import type { Disk } from '../disk/disk.ts';
+import { mappedDisk } from '../disk/mapped-disk.ts';
 import { withZerosFound } from '../disk/zero-detection.ts';
-import { ImageError } from '../errors.ts';
+import { ImageError, invariant } from '../errors.ts';
 import type { FileSet, Format, WriteRequest } from '../formats/format.ts';
 import { formatNamed, formats } from '../formats/registry.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { randomSeed } from '../io/node-hash.ts';
 import type { ImageStream } from '../view/image-stream.ts';
 import type { Layout } from '../view/layout.ts';
+import { copyBlocks } from './copy-blocks.ts';
 import type { ProgressListener } from './progress.ts';
-import { writeLayout, writeStream } from './write.ts';
+import { writeLayout, writeMetadata, writeStream } from './write.ts';
 
 export interface PlanOptions {
   /** Name of the format to write. */
@@ -43,25 +45,37 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
 
 /** As `planImage`, for targets that take images of several files too. */
 export async function planFiles(disk: Disk, options: PlanOptions): Promise<Layout | ImageStream | FileSet> {
+  return writtenFormat(options).plan(disk, writeRequest(options));
+}
+
+type WrittenFormat = Format & Required<Pick<Format, 'plan'>>;
+
+function isWritten(format: Format): format is WrittenFormat {
+  return format.plan !== undefined;
+}
+
+/** The format to write, its options known. */
+function writtenFormat(options: PlanOptions): WrittenFormat {
   const format = formatNamed(options.format);
-  if (format.plan === undefined) {
-    throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} is not written`, {
-      structure: 'target format',
-      hint: `choose one of ${formats
-        .filter(({ plan }) => plan !== undefined)
-        .map(({ name }) => name)
-        .join(', ')}`,
-    });
-  }
   requireKnownOptions(format, options);
-  const request: WriteRequest = {
+  if (isWritten(format)) return format;
+  throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} is not written`, {
+    structure: 'target format',
+    hint: `choose one of ${formats
+      .filter(isWritten)
+      .map(({ name }) => name)
+      .join(', ')}`,
+  });
+}
+
+function writeRequest(options: PlanOptions): WriteRequest {
+  return {
     options: options.options ?? {},
     compression: options.compression,
     seed: options.seed ?? randomSeed(32),
     baseName: options.baseName ?? 'disk',
     signal: options.signal,
   };
-  return format.plan(disk, request);
 }
 
 function requireKnownOptions(format: Format, options: PlanOptions): void {
@@ -88,11 +102,7 @@ function requireKnownOptions(format: Format, options: PlanOptions): void {
  */
 export async function convert(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
   try {
-    const plan = await planImage(withZerosFound(disk, options), options);
-    const lengthBytes =
-      plan.kind === 'layout'
-        ? await writeLayout(plan, disk, sink, options)
-        : await writeStream(plan, sink, options);
+    const lengthBytes = await writeDisk(disk, sink, options);
     options.signal?.throwIfAborted();
     await sink.finish(lengthBytes);
     return lengthBytes;
@@ -101,4 +111,21 @@ export async function convert(disk: Disk, sink: ByteSink, options: ConvertOption
     await sink.abort().catch(() => {});
     throw error;
   }
+}
+
+async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
+  const format = writtenFormat(options);
+  const request = writeRequest(options);
+  const placement =
+    options.compression === undefined ? format.placement?.(disk.virtualSizeBytes, request) : undefined;
+  if (placement === undefined) {
+    // A stream finds the zeros by itself, and goes forward only.
+    const plan = await planImage(withZerosFound(disk, options), { ...options, seed: request.seed });
+    return plan.kind === 'layout' ? writeLayout(plan, disk, sink, options) : writeStream(plan, sink, options);
+  }
+  const map = await copyBlocks(disk, sink, placement, options);
+  const plan = await format.plan(mappedDisk(disk, map), request);
+  invariant(plan.kind === 'layout', 'a format with a placement plans a layout');
+  await writeMetadata(plan, sink, options.signal);
+  return plan.lengthBytes;
 }

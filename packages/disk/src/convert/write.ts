@@ -58,6 +58,36 @@ export async function writeLayout(
   return totalBytes;
 }
 
+/** Writes what a layout has besides the disk's data, which stands in its place already. */
+export async function writeMetadata(
+  layout: Layout,
+  sink: ByteSink,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let offsetBytes = 0;
+  const pending = new Uint8Array(CHUNK_BYTES);
+  let startBytes = 0;
+  let heldBytes = 0;
+  const flush = async () => {
+    if (heldBytes > 0) await sink.write(startBytes, pending.subarray(0, heldBytes), signal);
+    heldBytes = 0;
+  };
+  for (const piece of joinedPieces(layout.pieces(0, layout.lengthBytes))) {
+    if (piece.kind === 'bytes' && !isZero(piece.bytes)) {
+      const goesOn = startBytes + heldBytes === offsetBytes;
+      if (!goesOn || heldBytes + piece.bytes.length > pending.length) await flush();
+      if (piece.bytes.length > pending.length) await sink.write(offsetBytes, piece.bytes, signal);
+      else {
+        if (heldBytes === 0) startBytes = offsetBytes;
+        pending.set(piece.bytes, heldBytes);
+        heldBytes += piece.bytes.length;
+      }
+    }
+    offsetBytes += pieceLength(piece);
+  }
+  await flush();
+}
+
 function* chunksOf(layout: Layout): Iterable<Chunk> {
   let offsetBytes = 0;
   for (const piece of joinedPieces(layout.pieces(0, layout.lengthBytes))) {

@@ -40,6 +40,10 @@ class FileSource implements ByteSource {
     this.#modifiedMs = modifiedMs;
   }
 
+  get descriptor(): number {
+    return this.#handle.fd;
+  }
+
   async read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     let done = 0;
     while (done < into.length) {
@@ -74,6 +78,18 @@ class FileSource implements ByteSource {
       hint: 'stop what writes to the file, then try again',
     });
   }
+}
+
+/** The descriptor of the file that a source is, for calls that the source does not have. Valid while it is open. */
+export function fileDescriptorOf(source: ByteSource): number | undefined {
+  return source instanceof FileSource ? source.descriptor : undefined;
+}
+
+const sinkDescriptors = new WeakMap<ByteSink, number>();
+
+/** As `fileDescriptorOf`, for a sink that is written by offset. */
+export function sinkDescriptorOf(sink: ByteSink): number | undefined {
+  return sinkDescriptors.get(sink);
 }
 
 /** Throws STORE_CHANGED when `source` is a file that was written to since it was opened. */
@@ -112,7 +128,7 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
       await handle.close();
     }
   };
-  return {
+  const sink: ByteSink = {
     name: path,
     async write(offsetBytes, bytes, signal) {
       signal?.throwIfAborted();
@@ -147,6 +163,8 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
       await rm(partial, { force: true });
     },
   };
+  sinkDescriptors.set(sink, handle.fd);
+  return sink;
 }
 
 /** Makes a rename or a new name in a folder durable. */

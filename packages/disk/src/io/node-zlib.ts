@@ -1,4 +1,5 @@
 import zlib from 'node:zlib';
+import { zstdFrameLength } from '../bytes/zstd-frame.ts';
 import type { Compression } from './codec.ts';
 
 // Runs in the codec's threads too: it imports nothing else, so that a thread starts soon and stays small.
@@ -43,4 +44,36 @@ function compressSync(kind: Compression, bytes: Uint8Array, options: CompressOpt
   const { level = 6, windowBits = 15 } = options;
   const settings = { level, windowBits, memLevel: 9, chunkSize };
   return kind === 'zlib' ? zlib.deflateSync(bytes, settings) : zlib.deflateRawSync(bytes, settings);
+}
+
+/**
+ * Decompresses one compressed unit into `target`. What follows its end is left alone: `usedBytes` says where that
+ * was. Undefined for damaged input, and for more output than `target` takes.
+ */
+export function decompressInto(
+  target: Uint8Array,
+  kind: Compression,
+  bytes: Uint8Array,
+): { readonly writtenBytes: number; readonly usedBytes: number } | undefined {
+  const settings = {
+    maxOutputLength: target.length,
+    chunkSize: Math.max(64, target.length + 64),
+    finishFlush: zlib.constants.Z_SYNC_FLUSH,
+    info: true,
+  };
+  try {
+    const frame = kind === 'zstd' ? bytes.subarray(0, zstdFrameLength(bytes) ?? 0) : bytes;
+    const { buffer, engine } = (kind === 'zstd'
+      ? zlib.zstdDecompressSync(frame, { ...settings, finishFlush: zlib.constants.ZSTD_e_flush })
+      : kind === 'zlib'
+        ? zlib.inflateSync(bytes, settings)
+        : zlib.inflateRawSync(bytes, settings)) as unknown as {
+      buffer: Buffer;
+      engine: { bytesWritten: number };
+    };
+    target.set(buffer);
+    return { writtenBytes: buffer.length, usedBytes: kind === 'zstd' ? frame.length : engine.bytesWritten };
+  } catch {
+    return undefined;
+  }
 }

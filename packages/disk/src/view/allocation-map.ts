@@ -62,6 +62,21 @@ export class AllocationMap {
     return new AllocationMap(blockBytes, blockCount, bits);
   }
 
+  /** From a bitmap, least significant bit first, which belongs to the map from then on. */
+  static ofBits(blockBytes: number, blockCount: number, bits: Uint8Array): AllocationMap {
+    invariant(bits.length === ceilDivide(blockCount, 8), 'a bitmap has a bit for each block');
+    return new AllocationMap(blockBytes, blockCount, bits);
+  }
+
+  /** Throws IMAGE_LIMIT for more than 2^32 blocks. */
+  static requireCount(blockBytes: number, blockCount: number): void {
+    if (blockCount <= BLOCK_COUNT_MAX) return;
+    throw new ImageError('IMAGE_LIMIT', `a map of ${blockCount} blocks of ${blockBytes} bytes is too large`, {
+      structure: 'virtual size',
+      hint: 'the disk is larger than any that is handled in blocks of this size',
+    });
+  }
+
   has(index: number): boolean {
     return ((this.#bits[Math.floor(index / 8)] ?? 0) & (1 << (index % 8))) !== 0;
   }
@@ -163,12 +178,7 @@ export class AllocationMap {
 }
 
 function emptyBits(blockBytes: number, blockCount: number): Uint8Array {
-  if (blockCount > BLOCK_COUNT_MAX) {
-    throw new ImageError('IMAGE_LIMIT', `a map of ${blockCount} blocks of ${blockBytes} bytes is too large`, {
-      structure: 'virtual size',
-      hint: 'the disk is larger than any that is handled in blocks of this size',
-    });
-  }
+  AllocationMap.requireCount(blockBytes, blockCount);
   return new Uint8Array(ceilDivide(blockCount, 8));
 }
 

@@ -1,0 +1,354 @@
+import { readSync, writeSync } from 'node:fs';
+import { isZero } from '../bytes/fields.ts';
+import type { BlockPlacement } from '../view/block-placement.ts';
+import type { Compression } from './codec.ts';
+import { compressInto, decompressInto } from './node-zlib.ts';
+
+// What the threads do: whole runs of a disk, read, decompressed, looked at for zeros, compressed or written, with
+// nothing but synchronous calls and memory that is used again. Runs in the caller's thread too, for little work.
+
+/** A run of the task's plain bytes, and where it is stored. */
+export interface LoadPart {
+  /** Where it goes in the plain bytes. */
+  readonly at: number;
+  readonly lengthBytes: number;
+  readonly descriptor: number;
+  readonly sourceBytes: number;
+  readonly storedBytes: number;
+  /** Absent for bytes that are stored as they are. */
+  readonly compression?: Compression | undefined;
+}
+
+interface Task {
+  /** Shared memory; its length is what the task is about. */
+  readonly plain: Uint8Array;
+  /** Where the plain bytes come from, in order; what no part gives is zero. Absent when they are there already. */
+  readonly parts?: readonly LoadPart[] | undefined;
+  /** Where the disk ends in the plain bytes: what stands behind is made zero. */
+  readonly endBytes: number;
+}
+
+/** Compresses units. The answer has for each its length in `packed`, one after the other; 0 for zeros, -1 for plain. */
+export interface PackTask extends Task {
+  readonly kind: 'pack';
+  readonly packed: Uint8Array;
+  readonly unitBytes: number;
+  readonly compression: Compression;
+  readonly windowBits?: number | undefined;
+  readonly limitBytes: number;
+}
+
+/** Writes the units that are not zero to where their blocks go. The answer is empty. */
+export interface CopyTask extends Task {
+  readonly kind: 'copy';
+  /** Where the plain bytes begin on the disk: a multiple of the unit. */
+  readonly offsetBytes: number;
+  readonly unitBytes: number;
+  readonly descriptor: number;
+  readonly placement: BlockPlacement;
+  /** The tasks of one copy, counted from 0, take their turns in this order. */
+  readonly turn: number;
+  readonly progress: CopyProgress;
+}
+
+export type WorkTask = PackTask | CopyTask;
+
+/** What the tasks of one copy share. */
+export interface CopyProgress {
+  /** Whose turn it is; 1 when the copy has failed and nothing more is to be done. */
+  readonly turns: Int32Array;
+  /** The last block that was placed and its group, -1 before; how many blocks and groups have been placed. */
+  readonly placed: Float64Array;
+  /** One bit for each block that holds data, least significant first. */
+  readonly used: Uint8Array;
+}
+
+const TURN = 0;
+const FAILED = 1;
+const LAST_BLOCK = 0;
+const LAST_GROUP = 1;
+const BLOCK_COUNT = 2;
+const GROUP_COUNT = 3;
+
+export function newCopyProgress(blockCount: number): CopyProgress {
+  const placed = new Float64Array(new SharedArrayBuffer(4 * 8));
+  placed[LAST_BLOCK] = -1;
+  placed[LAST_GROUP] = -1;
+  return {
+    turns: new Int32Array(new SharedArrayBuffer(2 * 4)),
+    placed,
+    used: new Uint8Array(new SharedArrayBuffer(Math.ceil(blockCount / 8))),
+  };
+}
+
+/** Lets every task of the copy end without doing more. */
+export function stopCopy({ turns }: CopyProgress): void {
+  Atomics.store(turns, FAILED, 1);
+  Atomics.notify(turns, TURN);
+}
+
+export function runTask(task: WorkTask): readonly number[] {
+  return task.kind === 'pack' ? pack(task) : copy(task);
+}
+
+/** A part of the plain bytes that was decompressed, with its compressed bytes: valid until the next load. */
+interface Passed {
+  readonly at: number;
+  readonly lengthBytes: number;
+  readonly compression: Compression;
+  readonly bytes: Uint8Array;
+}
+
+function pack(task: PackTask): readonly number[] {
+  const { plain, packed, unitBytes, limitBytes, compression, windowBits } = task;
+  const passed = load(task, (part) => part.lengthBytes === unitBytes && windowBits === undefined);
+  const sizes: number[] = [];
+  let at = 0;
+  let nextPassed = 0;
+  for (let start = 0; start < plain.length; start += unitBytes) {
+    const unit = plain.subarray(start, start + unitBytes);
+    while ((passed[nextPassed]?.at ?? Infinity) < start) nextPassed++;
+    const stored = passed[nextPassed];
+    let lengthBytes = 0;
+    if (!isZero(unit)) {
+      const target = packed.subarray(at);
+      const canPass = stored?.at === start && start + unitBytes <= task.endBytes;
+      lengthBytes = canPass ? passInto(target, stored, unit, compression) : 0;
+      if (lengthBytes === 0) lengthBytes = compressInto(target, compression, unit, { windowBits });
+      if (lengthBytes === 0 || lengthBytes > limitBytes) lengthBytes = -1;
+      else at += lengthBytes;
+    }
+    sizes.push(lengthBytes);
+  }
+  return sizes;
+}
+
+/** Compressed data as it is stored, in the frame that is asked for; 0 when it would have to be made anew. */
+function passInto(target: Uint8Array, stored: Passed, plain: Uint8Array, compression: Compression): number {
+  if (stored.compression === compression) {
+    target.set(stored.bytes);
+    return stored.bytes.length;
+  }
+  if (stored.compression === 'zlib' && compression === 'deflate-raw') {
+    // RFC 1950: two bytes of header without a dictionary, four of Adler-32.
+    target.set(stored.bytes.subarray(2, stored.bytes.length - 4));
+    return stored.bytes.length - 6;
+  }
+  if (stored.compression === 'deflate-raw' && compression === 'zlib') {
+    target[0] = 0x78;
+    target[1] = 0x9c;
+    target.set(stored.bytes, 2);
+    const end = 2 + stored.bytes.length;
+    new DataView(target.buffer, target.byteOffset).setUint32(end, adler32(plain));
+    return end + 4;
+  }
+  return 0;
+}
+
+/** RFC 1950, section 8. The sums are reduced before they could leave 32 bits. */
+function adler32(bytes: Uint8Array): number {
+  let a = 1;
+  let b = 0;
+  for (let at = 0; at < bytes.length; ) {
+    const end = Math.min(at + 3800, bytes.length);
+    for (; at < end; at++) {
+      a += bytes[at] ?? 0;
+      b += a;
+    }
+    a %= 65521;
+    b %= 65521;
+  }
+  return b * 65536 + a;
+}
+
+function copy(task: CopyTask): readonly number[] {
+  const { turns } = task.progress;
+  let places: readonly Place[] = [];
+  try {
+    if (Atomics.load(turns, FAILED) === 0) {
+      load(task);
+      const units = dataUnits(task.plain, task.unitBytes);
+      awaitTurn(turns, task.turn);
+      if (Atomics.load(turns, FAILED) === 0) places = placeUnits(task, units);
+    } else awaitTurn(turns, task.turn);
+  } catch (error) {
+    stopCopy(task.progress);
+    throw error;
+  } finally {
+    Atomics.store(turns, TURN, task.turn + 1);
+    Atomics.notify(turns, TURN);
+  }
+  for (const { at, lengthBytes, targetBytes } of places) {
+    writeAll(task.descriptor, task.plain.subarray(at, at + lengthBytes), targetBytes);
+  }
+  return [];
+}
+
+function awaitTurn(turns: Int32Array, turn: number): void {
+  for (;;) {
+    const now = Atomics.load(turns, TURN);
+    if (now >= turn || Atomics.load(turns, FAILED) !== 0) return;
+    Atomics.wait(turns, TURN, now);
+  }
+}
+
+/** Offsets of the units that are not all zero. */
+function dataUnits(plain: Uint8Array, unitBytes: number): number[] {
+  const units: number[] = [];
+  for (let at = 0; at < plain.length; at += unitBytes) {
+    if (!isZero(plain.subarray(at, at + unitBytes))) units.push(at);
+  }
+  return units;
+}
+
+export interface Place {
+  readonly at: number;
+  readonly lengthBytes: number;
+  readonly targetBytes: number;
+}
+
+/** Where these units go, neighbours in one piece. To be called in the order of the disk. */
+export function placeUnits(
+  task: Pick<CopyTask, 'plain' | 'offsetBytes' | 'unitBytes' | 'placement' | 'progress'>,
+  units: readonly number[],
+): Place[] {
+  const { placement, offsetBytes } = task;
+  const places: { at: number; lengthBytes: number; targetBytes: number }[] = [];
+  for (const at of units) {
+    const guestBytes = offsetBytes + at;
+    const block = Math.floor(guestBytes / placement.blockBytes);
+    const blockStart = placeBlock(task.progress, placement, block);
+    const targetBytes = blockStart + (guestBytes - block * placement.blockBytes);
+    const lengthBytes = Math.min(task.unitBytes, task.plain.length - at);
+    const last = places.at(-1);
+    const goesOn = last !== undefined && last.at + last.lengthBytes === at;
+    if (goesOn && last.targetBytes + last.lengthBytes === targetBytes) last.lengthBytes += lengthBytes;
+    else places.push({ at, lengthBytes, targetBytes });
+  }
+  return places;
+}
+
+function placeBlock({ placed, used }: CopyProgress, placement: BlockPlacement, block: number): number {
+  const isNew = placed[LAST_BLOCK] !== block;
+  if (isNew) {
+    placed[LAST_BLOCK] = block;
+    placed[BLOCK_COUNT] = (placed[BLOCK_COUNT] ?? 0) + 1;
+    const byte = Math.floor(block / 8);
+    used[byte] = (used[byte] ?? 0) | (1 << (block % 8));
+  }
+  if (placement.kind === 'identity') return placement.startBytes + block * placement.blockBytes;
+  const { startBytes, strideBytes, groupBlocks, groupBytes = 0 } = placement;
+  if (groupBlocks !== undefined && isNew) {
+    const group = Math.floor(block / groupBlocks);
+    if (placed[LAST_GROUP] !== group) {
+      placed[LAST_GROUP] = group;
+      placed[GROUP_COUNT] = (placed[GROUP_COUNT] ?? 0) + 1;
+    }
+  }
+  const rank = (placed[BLOCK_COUNT] ?? 1) - 1;
+  return startBytes + rank * strideBytes + (placed[GROUP_COUNT] ?? 0) * groupBytes;
+}
+
+/** Parts that stand closer than this in the file are fetched with one read. */
+const GAP_BYTES = 4096;
+const SCRATCH_BYTES: number = 2 * 1024 * 1024;
+let scratch = new Uint8Array(0);
+
+/** Fills the plain bytes. Gives the compressed bytes of the parts that `keep` names. */
+function load(task: Task, keep?: (part: LoadPart) => boolean): Passed[] {
+  const { plain, parts } = task;
+  const passed: Passed[] = [];
+  if (parts === undefined) return passed;
+  if (scratch.length === 0 && parts.some((part) => part.compression !== undefined))
+    scratch = new Uint8Array(SCRATCH_BYTES);
+  let filled = 0;
+  let scratchUsed = 0;
+  for (let i = 0; i < parts.length; ) {
+    const first = parts[i] as LoadPart;
+    if (first.at > filled) plain.fill(0, filled, first.at);
+    if (first.compression === undefined) {
+      readAll(first.descriptor, plain.subarray(first.at, first.at + first.lengthBytes), first.sourceBytes);
+      filled = first.at + first.lengthBytes;
+      i++;
+      continue;
+    }
+    const group = closeParts(parts, i);
+    const bytes = scratchOf(scratchUsed, group.endBytes - first.sourceBytes);
+    scratchUsed += bytes.length;
+    readAll(first.descriptor, bytes, first.sourceBytes);
+    for (; i < group.end; i++) {
+      const part = parts[i] as LoadPart;
+      if (part.at > filled) plain.fill(0, filled, part.at);
+      const stored = bytes.subarray(part.sourceBytes - first.sourceBytes).subarray(0, part.storedBytes);
+      const used = unpack(plain.subarray(part.at, part.at + part.lengthBytes), part, stored);
+      filled = part.at + part.lengthBytes;
+      if (keep?.(part) && part.compression !== undefined) {
+        const { at, lengthBytes, compression } = part;
+        passed.push({ at, lengthBytes, compression, bytes: stored.subarray(0, used) });
+      }
+    }
+  }
+  plain.fill(0, Math.min(filled, task.endBytes));
+  return passed;
+}
+
+/** The compressed parts from `start` on that one read fetches. */
+function closeParts(parts: readonly LoadPart[], start: number): { end: number; endBytes: number } {
+  const first = parts[start] as LoadPart;
+  let endBytes = first.sourceBytes + first.storedBytes;
+  let end = start + 1;
+  for (; end < parts.length; end++) {
+    const part = parts[end] as LoadPart;
+    const partEnd = part.sourceBytes + part.storedBytes;
+    const isClose =
+      part.compression !== undefined &&
+      part.descriptor === first.descriptor &&
+      part.sourceBytes >= first.sourceBytes &&
+      part.sourceBytes <= endBytes + GAP_BYTES &&
+      partEnd - first.sourceBytes <= SCRATCH_BYTES;
+    if (!isClose) break;
+    endBytes = Math.max(endBytes, partEnd);
+  }
+  return { end, endBytes };
+}
+
+function scratchOf(used: number, lengthBytes: number): Uint8Array {
+  return used + lengthBytes <= scratch.length
+    ? scratch.subarray(used, used + lengthBytes)
+    : new Uint8Array(lengthBytes);
+}
+
+/** Decompresses a part; gives the length of its compressed data. */
+function unpack(target: Uint8Array, part: LoadPart, stored: Uint8Array): number {
+  const { compression } = part;
+  const done = compression === undefined ? undefined : decompressInto(target, compression, stored);
+  if (done?.writtenBytes === target.length) return done.usedBytes;
+  throw new DamagedPart(part);
+}
+
+/** Says which stored data is damaged; who asked knows what it is. */
+export class DamagedPart extends Error {
+  readonly sourceBytes: number;
+
+  constructor(part: LoadPart) {
+    super(`${part.compression} data at ${part.sourceBytes} does not decompress to ${part.lengthBytes} bytes`);
+    this.sourceBytes = part.sourceBytes;
+  }
+}
+
+/** The file ended before the bytes that it had when it was opened. */
+export class FileShrank extends Error {}
+
+function readAll(descriptor: number, into: Uint8Array, offsetBytes: number): void {
+  for (let done = 0; done < into.length; ) {
+    const count = readSync(descriptor, into, done, into.length - done, offsetBytes + done);
+    if (count === 0) throw new FileShrank('the file became shorter while it was read');
+    done += count;
+  }
+}
+
+function writeAll(descriptor: number, bytes: Uint8Array, offsetBytes: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(descriptor, bytes, done, bytes.length - done, offsetBytes + done);
+  }
+}

@@ -1,0 +1,79 @@
+import { ImageError, StoreError } from '../errors.ts';
+import type { ByteSource } from './byte-source.ts';
+import { fileDescriptorOf, storeError } from './node-file.ts';
+import { type LoadPart, runTask, type WorkTask } from './node-tasks.ts';
+import { Threads } from './node-threads.ts';
+import type { TaskFailure } from './node-work-worker.ts';
+
+export { type CopyProgress, type CopyTask, newCopyProgress, placeUnits, stopCopy } from './node-tasks.ts';
+
+/** Work of this many bytes is done before threads would have started. */
+const BYTES_WITHOUT_THREADS: number = 24 * 1024 * 1024;
+
+// The built package has the same file as JavaScript beside it.
+const script = new URL(
+  import.meta.url.endsWith('.ts') ? './node-work-worker.ts' : './node-work-worker.js',
+  import.meta.url,
+);
+const threads = new Threads<WorkTask, readonly number[]>(script);
+let workedBytes = 0;
+
+/** How many tasks to have at work or waiting, so that no thread is ever idle. */
+export function tasksAtOnce(): number {
+  return Threads.taskCount + 1;
+}
+
+/**
+ * Runs a task, on a thread where there is much to do. `what` names the stored data, for errors: damage throws
+ * IMAGE_MALFORMED, a failed read or write the StoreError that `describe` gives.
+ */
+export async function runWork(task: WorkTask, what: WorkNames): Promise<readonly number[]> {
+  workedBytes += task.plain.length;
+  try {
+    return workedBytes <= BYTES_WITHOUT_THREADS ? runTask(task) : await threads.run(task);
+  } catch (error) {
+    throw errorOf(error as TaskFailure, what);
+  }
+}
+
+export interface WorkNames {
+  readonly source: string;
+  readonly target?: string;
+  /** The structure that compressed data stands in. */
+  readonly structure: string;
+}
+
+function errorOf(failure: TaskFailure, { source, target, structure }: WorkNames): unknown {
+  // Thrown in this thread it has its class; from another only its fields.
+  const name = failure instanceof Error ? failure.constructor.name : failure.name;
+  if (name === 'DamagedPart') {
+    const { message, sourceBytes } = failure;
+    return new ImageError('IMAGE_MALFORMED', `${source}: ${message}`, {
+      structure,
+      offsetBytes: sourceBytes,
+    });
+  }
+  if (name === 'FileShrank') {
+    return new StoreError('STORE_CHANGED', `${source} became shorter while it was read`, {
+      where: source,
+      hint: 'stop what writes to the file, then try again',
+    });
+  }
+  const error = failure instanceof Error ? failure : Object.assign(new Error(failure.message), failure);
+  const where = failure.syscall === 'write' ? (target ?? source) : source;
+  return storeError(error, where);
+}
+
+/** The file that a range of a source stands in, when it is one, for reading it without the source. */
+export function fileRange(
+  source: ByteSource,
+  offsetBytes: number,
+): Pick<LoadPart, 'descriptor' | 'sourceBytes'> | undefined {
+  let sourceBytes = offsetBytes;
+  for (let at: ByteSource | undefined = source; at !== undefined; at = at.within?.source) {
+    const descriptor = fileDescriptorOf(at);
+    if (descriptor !== undefined) return { descriptor, sourceBytes };
+    sourceBytes += at.within?.offsetBytes ?? 0;
+  }
+  return undefined;
+}
