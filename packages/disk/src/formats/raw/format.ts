@@ -1,4 +1,6 @@
+import { ceilDivide } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
+import { sourceExtents, sourceRuns } from '../../disk/source-runs.ts';
 import { invariant } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
@@ -15,21 +17,26 @@ export const raw: Format = {
   recognise: () => false,
   open: async (source) => rawDisk(source),
   plan: (disk, request) => rawLayout(disk, request.signal),
+  placement(virtualSizeBytes) {
+    AllocationMap.requireCount(RAW_BLOCK_BYTES, ceilDivide(virtualSizeBytes, RAW_BLOCK_BYTES));
+    return { kind: 'identity', blockBytes: RAW_BLOCK_BYTES, startBytes: 0 };
+  },
 };
 
-/** The bytes of a source as a disk. An odd length is kept to the byte. */
+/** The bytes of a source as a disk, its holes where it knows them. An odd length is kept to the byte. */
 export function rawDisk(source: ByteSource): Disk {
   return {
     format: 'raw',
     virtualSizeBytes: source.lengthBytes,
     details: {},
     warnings: [],
-    async *extents(from, to, signal) {
-      signal?.throwIfAborted();
+    ...(source.sequential === true && { sequential: true }),
+    extents(from, to, signal) {
       invariant(to <= source.lengthBytes, 'extents lie inside the disk');
-      if (from < to) yield { offsetBytes: from, lengthBytes: to - from, kind: 'data' };
+      return sourceExtents(source, 0, from, to, signal);
     },
     read: (offset, into, signal) => source.read(offset, into, signal),
+    storedRuns: (from, to, signal) => sourceRuns(source, 0, from, to, signal),
     async close() {},
   };
 }

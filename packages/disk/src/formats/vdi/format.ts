@@ -2,7 +2,7 @@ import { hasMagic } from '../../bytes/fields.ts';
 import type { Format } from '../format.ts';
 import { checkVdi } from './check.ts';
 import { VDI_SIGNATURE_OFFSET } from './header.ts';
-import { planVdi, vdiSubformat } from './layout.ts';
+import { planVdi, vdiPlacement, vdiSubformat } from './layout.ts';
 import { openVdi } from './reader.ts';
 
 /** VirtualBox Disk Image. There is no specification; VirtualBox's VDICore.h and VDI.cpp define it. */
@@ -14,5 +14,6 @@ export const vdi: Format = {
   open: openVdi,
   options: [vdiSubformat],
   plan: planVdi,
+  placement: vdiPlacement,
   check: checkVdi,
 };

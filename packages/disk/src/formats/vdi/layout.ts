@@ -1,10 +1,11 @@
 import { utf8Bytes, viewOf } from '../../bytes/fields.ts';
 import { swapGuidFields, uuidFromHash } from '../../bytes/guid.ts';
-import { MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ceilDivide, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError } from '../../errors.ts';
 import { sha256Of } from '../../io/node-hash.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
+import type { BlockPlacement } from '../../view/block-placement.ts';
 import { usedBlocksRegion, wholeDiskRegion } from '../../view/disk-regions.ts';
 import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, type Region, regionsLayout, tableRegion, zeroRegion } from '../../view/regions.ts';
@@ -39,16 +40,10 @@ const FILE_INFO = '<<< Oracle VM VirtualBox Disk Image >>>\n';
  * above 64 TiB.
  */
 export async function planVdi(disk: Disk, request: WriteRequest): Promise<Layout> {
-  const fixed = chosenValue(request, vdiSubformat) === 'fixed';
-  const virtualSizeBytes = roundUp(disk.virtualSizeBytes, SECTOR_BYTES);
-  if (virtualSizeBytes === 0 || virtualSizeBytes > VIRTUAL_SIZE_BYTES_MAX) {
-    throw new ImageError('IMAGE_LIMIT', `VDI cannot hold a disk of ${virtualSizeBytes} bytes`, {
-      structure: 'VDI header',
-      hint: 'VDI holds disks of 1 sector to 64 TiB',
-    });
-  }
+  const fixed = isFixed(request);
+  const virtualSizeBytes = sizeOf(disk.virtualSizeBytes);
   const map = await AllocationMap.ofDisk(disk, BLOCK_BYTES, { signal: request.signal });
-  const dataOffsetBytes = roundUp(ALIGN_BYTES + map.blockCount * 4, ALIGN_BYTES);
+  const dataOffsetBytes = dataOffsetOf(map.blockCount);
   const header = makeHeader({
     type: fixed ? 2 : 1,
     virtualSizeBytes,
@@ -65,6 +60,32 @@ export async function planVdi(disk: Disk, request: WriteRequest): Promise<Layout
     zeroRegion(dataOffsetBytes - ALIGN_BYTES - table.lengthBytes),
     fixed ? wholeDiskRegion(map, map.blockCount * BLOCK_BYTES) : usedBlocksRegion(map),
   ]);
+}
+
+/** Where `planVdi` puts the blocks. */
+export function vdiPlacement(virtualSizeBytes: number, request: WriteRequest): BlockPlacement {
+  const fixed = isFixed(request);
+  const blockCount = ceilDivide(sizeOf(virtualSizeBytes), BLOCK_BYTES);
+  const startBytes = dataOffsetOf(blockCount);
+  if (fixed) return { kind: 'identity', blockBytes: BLOCK_BYTES, startBytes };
+  return { kind: 'packed', blockBytes: BLOCK_BYTES, startBytes, strideBytes: BLOCK_BYTES };
+}
+
+function isFixed(request: WriteRequest): boolean {
+  return chosenValue(request, vdiSubformat) === 'fixed';
+}
+
+function sizeOf(diskSizeBytes: number): number {
+  const sizeBytes = roundUp(diskSizeBytes, SECTOR_BYTES);
+  if (sizeBytes > 0 && sizeBytes <= VIRTUAL_SIZE_BYTES_MAX) return sizeBytes;
+  throw new ImageError('IMAGE_LIMIT', `VDI cannot hold a disk of ${sizeBytes} bytes`, {
+    structure: 'VDI header',
+    hint: 'VDI holds disks of 1 sector to 64 TiB',
+  });
+}
+
+function dataOffsetOf(blockCount: number): number {
+  return roundUp(ALIGN_BYTES + blockCount * 4, ALIGN_BYTES);
 }
 
 function identityTable(map: AllocationMap): Region {

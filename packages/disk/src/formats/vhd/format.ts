@@ -2,7 +2,7 @@ import { hasMagic } from '../../bytes/fields.ts';
 import type { Format } from '../format.ts';
 import { checkVhd } from './check.ts';
 import { FOOTER_COOKIE } from './footer.ts';
-import { planVhd, vhdSizeAlignment, vhdSubformat } from './layout.ts';
+import { planVhd, vhdPlacement, vhdSizeAlignment, vhdSubformat } from './layout.ts';
 import { openVhd } from './reader.ts';
 
 /** Virtual Hard Disk of Virtual PC and Hyper-V ("Virtual Hard Disk Image Format Specification", 2006). */
@@ -18,5 +18,6 @@ export const vhd: Format = {
   open: openVhd,
   options: [vhdSubformat, vhdSizeAlignment],
   plan: planVhd,
+  placement: vhdPlacement,
   check: checkVhd,
 };

@@ -1,10 +1,11 @@
 import { utf8Bytes, viewOf } from '../../bytes/fields.ts';
 import { uuidFromHash } from '../../bytes/guid.ts';
-import { KIB, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ceilDivide, KIB, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError } from '../../errors.ts';
 import { sha256Of } from '../../io/node-hash.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
+import type { BlockPlacement } from '../../view/block-placement.ts';
 import { wholeDiskRegion } from '../../view/disk-regions.ts';
 import type { Layout, Piece } from '../../view/layout.ts';
 import { bytesRegion, recordsRegion, regionsLayout, tableRegion, zeroRegion } from '../../view/regions.ts';
@@ -50,6 +51,7 @@ const BITMAP_BYTES = bitmapBytesOf(BLOCK_BYTES);
 /** Zeros before every bitmap, so that the data after it is aligned. */
 const BLOCK_PADDING_BYTES = DATA_ALIGN_BYTES - BITMAP_BYTES;
 const BLOCK_STRIDE_BYTES = DATA_ALIGN_BYTES + BLOCK_BYTES;
+const TABLE_OFFSET_BYTES: number = FOOTER_BYTES + DYNAMIC_HEADER_BYTES;
 /** Blocks of a fixed disk without data are told apart at this size; the file has no blocks. */
 const FIXED_UNIT_BYTES = 64 * KIB;
 /**
@@ -63,19 +65,38 @@ const TIME_STAMP = 631_152_000;
  * and above 2040 GiB (dynamic) or 64 TiB (fixed).
  */
 export async function planVhd(disk: Disk, request: WriteRequest): Promise<Layout> {
-  const fixed = chosenValue(request, vhdSubformat) === 'fixed';
-  const alignBytes = chosenValue(request, vhdSizeAlignment) === '1M' ? MIB : SECTOR_BYTES;
-  const sizeBytes = roundUp(disk.virtualSizeBytes, alignBytes);
-  requireSize(sizeBytes, fixed);
+  const { fixed, sizeBytes } = shapeOf(disk.virtualSizeBytes, request);
   const unitBytes = fixed ? FIXED_UNIT_BYTES : BLOCK_BYTES;
   const map = await AllocationMap.ofDisk(disk, unitBytes, { signal: request.signal });
   const footer = makeFooter(sizeBytes, fixed, request.seed);
   if (fixed) return regionsLayout('vhd', [wholeDiskRegion(map, sizeBytes), bytesRegion(footer)]);
-  return dynamicLayout(map, Math.ceil(sizeBytes / BLOCK_BYTES), footer);
+  return dynamicLayout(map, ceilDivide(sizeBytes, BLOCK_BYTES), footer);
 }
 
-function requireSize(sizeBytes: number, fixed: boolean): void {
-  if (sizeBytes > 0 && sizeBytes <= (fixed ? FIXED_SIZE_BYTES_MAX : DYNAMIC_SIZE_BYTES_MAX)) return;
+/** Where `planVhd` puts the disk's bytes: those of a block behind its sector bitmap. */
+export function vhdPlacement(virtualSizeBytes: number, request: WriteRequest): BlockPlacement {
+  const { fixed, sizeBytes } = shapeOf(virtualSizeBytes, request);
+  if (fixed) return { kind: 'identity', blockBytes: FIXED_UNIT_BYTES, startBytes: 0 };
+  return {
+    kind: 'packed',
+    blockBytes: BLOCK_BYTES,
+    startBytes: blocksOffsetOf(ceilDivide(sizeBytes, BLOCK_BYTES)) + DATA_ALIGN_BYTES,
+    strideBytes: BLOCK_STRIDE_BYTES,
+  };
+}
+
+interface VhdShape {
+  readonly fixed: boolean;
+  /** Rounded up as asked. */
+  readonly sizeBytes: number;
+}
+
+function shapeOf(diskSizeBytes: number, request: WriteRequest): VhdShape {
+  const fixed = chosenValue(request, vhdSubformat) === 'fixed';
+  const alignBytes = chosenValue(request, vhdSizeAlignment) === '1M' ? MIB : SECTOR_BYTES;
+  const sizeBytes = roundUp(diskSizeBytes, alignBytes);
+  if (sizeBytes > 0 && sizeBytes <= (fixed ? FIXED_SIZE_BYTES_MAX : DYNAMIC_SIZE_BYTES_MAX))
+    return { fixed, sizeBytes };
   throw new ImageError('IMAGE_LIMIT', `VHD cannot hold a disk of ${sizeBytes} bytes`, {
     structure: FOOTER_STRUCTURE,
     hint: 'a dynamic VHD holds disks of 1 sector to 2040 GiB, a fixed one to 64 TiB; choose another format',
@@ -87,10 +108,9 @@ function requireSize(sizeBytes: number, fixed: boolean): void {
  * Azure refuses a table that is longer than the disk needs.
  */
 function dynamicLayout(map: AllocationMap, blockCount: number, footer: Uint8Array): Layout {
-  const tableOffsetBytes = FOOTER_BYTES + DYNAMIC_HEADER_BYTES;
-  const tableEndBytes = roundUp(tableOffsetBytes + blockCount * 4, SECTOR_BYTES);
-  const blocksOffsetBytes = roundUp(tableEndBytes, DATA_ALIGN_BYTES);
-  const tablePadding = new Uint8Array(tableEndBytes - tableOffsetBytes - blockCount * 4).fill(0xff);
+  const tableEndBytes = tableEndOf(blockCount);
+  const blocksOffsetBytes = blocksOffsetOf(blockCount);
+  const tablePadding = new Uint8Array(tableEndBytes - TABLE_OFFSET_BYTES - blockCount * 4).fill(0xff);
   const bitmap = new Uint8Array(BITMAP_BYTES).fill(0xff);
   const block = (rank: number): readonly Piece[] => [
     { kind: 'zero', lengthBytes: BLOCK_PADDING_BYTES },
@@ -99,7 +119,7 @@ function dynamicLayout(map: AllocationMap, blockCount: number, footer: Uint8Arra
   ];
   return regionsLayout('vhd', [
     bytesRegion(footer),
-    bytesRegion(makeDynamicHeader(tableOffsetBytes, blockCount)),
+    bytesRegion(makeDynamicHeader(blockCount)),
     tableRegion(blockCount, 4, (first, count, bytes) => {
       const view = viewOf(bytes);
       let rank = map.rank(first);
@@ -115,6 +135,14 @@ function dynamicLayout(map: AllocationMap, blockCount: number, footer: Uint8Arra
     recordsRegion(map.usedCount, BLOCK_STRIDE_BYTES, block),
     bytesRegion(footer),
   ]);
+}
+
+function tableEndOf(blockCount: number): number {
+  return roundUp(TABLE_OFFSET_BYTES + blockCount * 4, SECTOR_BYTES);
+}
+
+function blocksOffsetOf(blockCount: number): number {
+  return roundUp(tableEndOf(blockCount), DATA_ALIGN_BYTES);
 }
 
 function makeFooter(sizeBytes: number, fixed: boolean, seed: Uint8Array): Uint8Array {
@@ -142,12 +170,12 @@ function makeFooter(sizeBytes: number, fixed: boolean, seed: Uint8Array): Uint8A
   return bytes;
 }
 
-function makeDynamicHeader(tableOffsetBytes: number, blockCount: number): Uint8Array {
+function makeDynamicHeader(blockCount: number): Uint8Array {
   const bytes = new Uint8Array(DYNAMIC_HEADER_BYTES);
   const view = viewOf(bytes);
   bytes.set(utf8Bytes(DYNAMIC_HEADER_COOKIE));
   view.setBigUint64(8, NO_OFFSET);
-  view.setBigUint64(16, BigInt(tableOffsetBytes));
+  view.setBigUint64(16, BigInt(TABLE_OFFSET_BYTES));
   view.setUint32(24, DYNAMIC_HEADER_VERSION);
   view.setUint32(28, blockCount);
   view.setUint32(32, BLOCK_BYTES);
