@@ -56,7 +56,8 @@ export async function copyBlocks(
 }
 
 interface LoadedJob extends StoredJob {
-  readonly slot: Uint8Array;
+  /** Absent when a thread reads the bytes. */
+  readonly slot?: Uint8Array;
 }
 
 class BlockCopier {
@@ -89,15 +90,16 @@ class BlockCopier {
   /** Reads the job's bytes unless a thread will. */
   async load(job: StoredJob): Promise<LoadedJob> {
     this.#signal?.throwIfAborted();
-    const slot = this.#slots.take(job.lengthBytes);
-    if (job.parts !== undefined && this.#descriptor !== undefined) return { ...job, slot };
+    if (job.parts !== undefined && this.#descriptor !== undefined) return job;
     const { offsetBytes, lengthBytes } = job;
+    const slot = this.#slots.take(lengthBytes);
     await readZeroExtended(this.#disk, offsetBytes, slot.subarray(0, lengthBytes), this.#signal);
     return { offsetBytes, lengthBytes, slot };
   }
 
   /** Writes what is not zero; gives where the job ends on the disk. */
-  async store({ slot, offsetBytes, lengthBytes, parts }: LoadedJob): Promise<number> {
+  async store({ slot: loaded, offsetBytes, lengthBytes, parts }: LoadedJob): Promise<number> {
+    const slot = loaded ?? this.#slots.take(lengthBytes);
     const plain = slot.subarray(0, lengthBytes);
     const endBytes = Math.min(lengthBytes, this.#disk.virtualSizeBytes - offsetBytes);
     const { unitBytes } = this;

@@ -22,7 +22,7 @@ export interface StoredJob {
 }
 
 /** Long enough that a job's own costs do not count, short enough for the caches of a processor. */
-const JOB_BYTES = MIB;
+const JOB_BYTES: number = MIB;
 /** Compressed units up to this length are whole in one job. */
 const LARGE_JOB_BYTES: number = 2 * MIB;
 

@@ -21,6 +21,5 @@ export interface TaskFailure {
 
 function failureOf(error: unknown): TaskFailure {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
-  const { constructor, message } = error;
-  return { ...error, name: constructor.name, message };
+  return { ...error, name: error.constructor.name, message: error.message };
 }

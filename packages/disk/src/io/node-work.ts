@@ -6,21 +6,26 @@ import { Threads } from './node-threads.ts';
 import type { TaskFailure } from './node-work-worker.ts';
 
 export { type CopyProgress, type CopyTask, newCopyProgress, placeUnits, stopCopy } from './node-tasks.ts';
-
-/** Work of this many bytes is done before threads would have started. */
-const BYTES_WITHOUT_THREADS: number = 24 * 1024 * 1024;
+export { compressedBound } from './node-zlib.ts';
 
 // The built package has the same file as JavaScript beside it.
 const script = new URL(
   import.meta.url.endsWith('.ts') ? './node-work-worker.ts' : './node-work-worker.js',
   import.meta.url,
 );
-const threads = new Threads<WorkTask, readonly number[]>(script);
-let workedBytes = 0;
+const threads = new Threads<WorkTask, readonly number[]>(script, runTask);
 
 /** How many tasks to have at work or waiting, so that no thread is ever idle. */
 export function tasksAtOnce(): number {
-  return Threads.taskCount + 1;
+  return threads.tasksAtOnce;
+}
+
+/**
+ * Lets the calling thread work beside the others. For programs that only wait meanwhile, such as a command: it
+ * takes one thread less, with its memory, and the event loop comes to its turn every few milliseconds.
+ */
+export function workInCallingThread(): void {
+  threads.callerWorks = true;
 }
 
 /**
@@ -28,9 +33,8 @@ export function tasksAtOnce(): number {
  * IMAGE_MALFORMED, a failed read or write the StoreError that `describe` gives.
  */
 export async function runWork(task: WorkTask, what: WorkNames): Promise<readonly number[]> {
-  workedBytes += task.plain.length;
   try {
-    return workedBytes <= BYTES_WITHOUT_THREADS ? runTask(task) : await threads.run(task);
+    return await threads.run(task);
   } catch (error) {
     throw errorOf(error as TaskFailure, what);
   }

@@ -1,16 +1,12 @@
-import { isZero } from '../bytes/fields.ts';
 import { MIB } from '../bytes/numbers.ts';
 import { mapOrdered } from '../convert/bounded.ts';
-import { BufferPool } from '../convert/buffer-pool.ts';
 import type { ProgressListener } from '../convert/progress.ts';
-import { dataRuns } from '../disk/data-runs.ts';
+import { SlotPool } from '../convert/slot-pool.ts';
+import { type StoredJob, storedJobs } from '../convert/stored-jobs.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { Compression } from '../io/codec.ts';
-import { compress } from '../io/node-codec.ts';
+import { compressedBound, runWork, tasksAtOnce } from '../io/node-work.ts';
 import { readZeroExtended } from './view.ts';
-
-const RUN_BYTES = MIB;
-const RUNS_AT_ONCE = 4;
 
 export interface PackOptions {
   /** Length of a unit of the disk that is compressed by itself: a cluster, a grain, a block. */
@@ -41,50 +37,88 @@ export interface PackedRun {
 }
 
 /**
- * Compresses the units of a disk that hold data, in guest order and many at once. What a run holds stays valid
- * until the next one is asked for. The walk and the reads go forward only.
+ * Compresses the units of a disk that hold data, in guest order and many at once. What is stored compressed in the
+ * same way already is checked and passed through. What a run holds stays valid until the next one is asked for.
+ * The walk and the reads go forward only.
  */
 export async function* packedUnits(
   disk: Disk,
   options: PackOptions,
 ): AsyncGenerator<PackedRun, void, undefined> {
   const { unitBytes, fromUnit = 0, signal, onProgress } = options;
-  const runBytes = Math.max(1, Math.floor(RUN_BYTES / unitBytes)) * unitBytes;
-  const pool = new BufferPool(runBytes);
   const totalBytes = disk.virtualSizeBytes;
-  const runs = dataRuns(disk, unitBytes, runBytes, {
-    signal,
-    phase: 'compress',
-    fromBytes: fromUnit * unitBytes,
-  });
-  const packed = mapOrdered(runs, RUNS_AT_ONCE, async ({ offsetBytes, lengthBytes }) => {
-    signal?.throwIfAborted();
-    const buffer = pool.take();
-    const bytes = buffer.subarray(0, lengthBytes);
-    await readZeroExtended(disk, offsetBytes, bytes, signal);
-    const units: Promise<PackedUnit>[] = [];
-    for (let at = 0; at < lengthBytes; at += unitBytes) {
-      const plain = bytes.subarray(at, at + unitBytes);
-      if (!isZero(plain)) units.push(packUnit((offsetBytes + at) / unitBytes, plain, options));
-    }
-    const result = { endUnit: (offsetBytes + lengthBytes) / unitBytes, units: await Promise.all(units) };
-    pool.give(buffer);
-    return result;
-  });
-  for await (const run of packed) {
-    onProgress?.({ phase: 'compress', doneBytes: Math.min(run.endUnit * unitBytes, totalBytes), totalBytes });
+  const packer = new UnitPacker(disk, options);
+  const atOnce = unitBytes > MIB ? 2 : tasksAtOnce();
+  const jobs = mapOrdered(storedJobs(disk, unitBytes, fromUnit * unitBytes, signal), atOnce, (job) =>
+    packer.load(job),
+  );
+  for await (const { run, slot } of mapOrdered(jobs, atOnce, (job) => packer.pack(job))) {
     yield run;
+    packer.release(slot);
+    onProgress?.({ phase: 'compress', doneBytes: Math.min(run.endUnit * unitBytes, totalBytes), totalBytes });
   }
   onProgress?.({ phase: 'compress', doneBytes: totalBytes, totalBytes });
 }
 
-const DEFLATE_LEVEL = 6;
-const ZSTD_LEVEL = 3;
+interface LoadedJob extends StoredJob {
+  /** Absent when a thread reads the bytes. */
+  readonly slot?: Uint8Array;
+}
 
-async function packUnit(unit: number, plain: Uint8Array, options: PackOptions): Promise<PackedUnit> {
-  const { compression, windowBits, limitBytes } = options;
-  const level = compression === 'zstd' ? ZSTD_LEVEL : DEFLATE_LEVEL;
-  const bytes = await compress(compression, plain, { level, windowBits });
-  if (bytes.length <= limitBytes) return { unit, bytes, compressed: true };
-  return { unit, bytes: plain.slice(), compressed: false };
+class UnitPacker {
+  readonly #disk: Disk;
+  readonly #options: PackOptions;
+  readonly #slots = new SlotPool();
+
+  constructor(disk: Disk, options: PackOptions) {
+    this.#disk = disk;
+    this.#options = options;
+  }
+
+  async load(job: StoredJob): Promise<LoadedJob> {
+    this.#options.signal?.throwIfAborted();
+    if (job.parts !== undefined) return job;
+    const { offsetBytes, lengthBytes } = job;
+    const slot = this.#slots.take(this.#slotBytes(lengthBytes));
+    await readZeroExtended(this.#disk, offsetBytes, slot.subarray(0, lengthBytes), this.#options.signal);
+    return { ...job, slot };
+  }
+
+  /** Room for the plain bytes and for what they are packed into, of which the last may be too long to be kept. */
+  #slotBytes(lengthBytes: number): number {
+    const { unitBytes, limitBytes } = this.#options;
+    const keptBytes = Math.min(limitBytes, compressedBound(unitBytes));
+    return lengthBytes + (lengthBytes / unitBytes) * keptBytes + compressedBound(unitBytes);
+  }
+
+  async pack({ slot: loaded, offsetBytes, lengthBytes, parts }: LoadedJob): Promise<{
+    run: PackedRun;
+    slot: Uint8Array;
+  }> {
+    const { unitBytes, compression, windowBits, limitBytes } = this.#options;
+    const slot = loaded ?? this.#slots.take(this.#slotBytes(lengthBytes));
+    const plain = slot.subarray(0, lengthBytes);
+    const packed = slot.subarray(lengthBytes);
+    const endBytes = Math.min(lengthBytes, this.#disk.virtualSizeBytes - offsetBytes);
+    const { format } = this.#disk;
+    const sizes = await runWork(
+      { kind: 'pack', plain, parts, endBytes, packed, unitBytes, compression, windowBits, limitBytes },
+      { source: `the ${format} image`, structure: `${format} compressed data` },
+    );
+    const firstUnit = offsetBytes / unitBytes;
+    const units: PackedUnit[] = [];
+    let at = 0;
+    for (const [i, size] of sizes.entries()) {
+      if (size === 0) continue;
+      const bytes =
+        size < 0 ? plain.subarray(i * unitBytes, (i + 1) * unitBytes) : packed.subarray(at, at + size);
+      units.push({ unit: firstUnit + i, bytes, compressed: size > 0 });
+      at += Math.max(0, size);
+    }
+    return { run: { endUnit: firstUnit + sizes.length, units }, slot };
+  }
+
+  release(slot: Uint8Array): void {
+    this.#slots.give(slot);
+  }
 }
