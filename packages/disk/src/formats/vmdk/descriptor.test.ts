@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDescriptor } from './descriptor.ts';
-import { encodeDescriptor } from './new-descriptor.ts';
+import { embeddedDescriptor } from './new-descriptor.ts';
 
 const bytes = (text: string) => Buffer.from(text, 'utf8');
 
@@ -62,7 +62,13 @@ test('a new descriptor has the geometry that VMware gives a disk of its size', (
   const geometry = (adapterType: 'lsilogic' | 'ide', capacitySectors: number) => {
     const seed = new Uint8Array(32);
     const descriptor = parseDescriptor(
-      encodeDescriptor({ subformat: 'monolithicSparse', adapterType, capacitySectors, seed }),
+      embeddedDescriptor({
+        subformat: 'monolithicSparse',
+        adapterType,
+        hardwareVersion: 4,
+        capacitySectors,
+        seed,
+      }),
     );
     return ['cylinders', 'heads', 'sectors'].map((key) => Number(descriptor.value(`ddb.geometry.${key}`)));
   };

@@ -46,14 +46,22 @@ const disks: Record<string, Disk> = {
   ),
 };
 
-for (const subformat of ['monolithicSparse', 'streamOptimized']) {
+const forms: readonly Record<string, string>[] = [
+  { subformat: 'monolithicSparse' },
+  { subformat: 'streamOptimized' },
+  { subformat: 'streamOptimized', tables: 'front' },
+];
+
+for (const options of forms) {
+  const { subformat, tables } = options;
   for (const [name, disk] of Object.entries(disks)) {
-    test(`qemu-img and libvmdk take a ${subformat} of a disk with ${name}`, async (t) => {
+    const form = tables === undefined ? subformat : `${subformat} with tables in ${tables}`;
+    test(`qemu-img and libvmdk take a ${form} of a disk with ${name}`, async (t) => {
       const path = await folder(t);
       const raw = join(path, 'disk.raw');
       const image = join(path, 'disk.vmdk');
       await writeRaw(disk, raw);
-      await writeVmdk(disk, request({ subformat }), image);
+      await writeVmdk(disk, request(options), image);
       await run('qemu-img', 'compare', '-f', 'vmdk', '-F', 'raw', image, raw);
       assert.match(await run('qemu-img', 'check', '-f', 'vmdk', image), /No errors were found/);
       const info = JSON.parse(await run('qemu-img', 'info', '--output=json', image));
@@ -123,8 +131,13 @@ test('compression means streamOptimized, and only zlib is taken', async () => {
   assert.equal((await plan({ subformat: 'streamOptimized' }, 'zlib')).kind, 'stream');
   await assert.rejects(plan({ subformat: 'monolithicSparse' }, 'zlib'), { code: 'IMAGE_OPTION' });
   await assert.rejects(plan({}, 'zstd'), { code: 'IMAGE_OPTION' });
-  await assert.rejects(vmdk.plan!(disk, request({ subformat: 'vmfs' })), { code: 'IMAGE_OPTION' });
+  await assert.rejects(vmdk.plan!(disk, request({ subformat: 'vmfsThin' })), { code: 'IMAGE_OPTION' });
   await assert.rejects(vmdk.plan!(disk, request({ adapter_type: 'nvme' })), { code: 'IMAGE_OPTION' });
+  await assert.rejects(vmdk.plan!(disk, request({ tables: 'front' })), { code: 'IMAGE_OPTION' });
+  await assert.rejects(plan({ tables: 'middle' }, 'zlib'), { code: 'IMAGE_OPTION' });
+  for (const hwversion of ['', '2', '100', '4.0', '-4', '0x4']) {
+    await assert.rejects(vmdk.plan!(disk, request({ hwversion })), { code: 'IMAGE_OPTION' });
+  }
 });
 
 test('the adapter type that was asked for is in the descriptor, with its geometry', async (t) => {
@@ -132,13 +145,14 @@ test('the adapter type that was asked for is in the descriptor, with its geometr
   const expected = {
     lsilogic: { cylinders: '10', heads: '64', sectors: '32' },
     buslogic: { cylinders: '10', heads: '64', sectors: '32' },
+    pvscsi: { cylinders: '10', heads: '64', sectors: '32' },
     ide: { cylinders: '20', heads: '16', sectors: '63' },
   };
   for (const [adapter, geometry] of Object.entries(expected)) {
     const image = join(path, `${adapter}.vmdk`);
-    await writeVmdk(disks.empty as Disk, request({ adapter_type: adapter }), image);
+    await writeVmdk(disks.empty as Disk, request({ adapter_type: adapter, hwversion: '13' }), image);
     const { disk } = await openFile(t, image);
-    assert.equal(disk.details.adapterType, adapter);
+    assert.deepEqual([disk.details.adapterType, disk.details.virtualHWVersion], [adapter, '13']);
     assert.deepEqual(disk.details.geometry, geometry);
   }
 });

@@ -179,6 +179,7 @@ export interface NewHeader {
   readonly capacitySectors: number;
   readonly grainSectors: number;
   readonly tableEntryCount: number;
+  /** 0 for an extent that a descriptor of its own file names. */
   readonly descriptorSectorCount: number;
   readonly redundantDirectorySector?: number;
   /** Absent: it stands in the footer. */
@@ -187,7 +188,7 @@ export interface NewHeader {
   readonly compressed: boolean;
 }
 
-/** One sector: the header of a new file, its descriptor in sector 1. */
+/** One sector: the header of a new file, its descriptor, if it has one, in sector 1. */
 export function encodeSparseHeader(header: NewHeader): Uint8Array {
   const bytes = new Uint8Array(SECTOR_BYTES);
   const view = viewOf(bytes);
@@ -200,7 +201,7 @@ export function encodeSparseHeader(header: NewHeader): Uint8Array {
   view.setUint32(8, flags, true);
   view.setBigUint64(12, BigInt(header.capacitySectors), true);
   view.setBigUint64(20, BigInt(header.grainSectors), true);
-  view.setBigUint64(28, 1n, true);
+  view.setBigUint64(28, header.descriptorSectorCount > 0 ? 1n : 0n, true);
   view.setBigUint64(36, BigInt(header.descriptorSectorCount), true);
   view.setUint32(44, header.tableEntryCount, true);
   view.setBigUint64(48, BigInt(redundantDirectorySector ?? 0), true);

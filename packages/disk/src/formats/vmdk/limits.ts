@@ -24,3 +24,7 @@ export const DESCRIPTOR_EXTENT_SECTORS_MAX: number = 2 ** 44;
 export const TABLE_CACHE_BYTES: number = 4 * MIB;
 /** Decompressed grains that a reader keeps, for reads smaller than a grain. */
 export const GRAIN_CACHE_BYTES: number = 2 * MIB;
+/** 2047 MiB, as VMware and VirtualBox cut the extents of split disks. */
+export const SPLIT_EXTENT_SECTORS = 4192256;
+/** Extents of a new descriptor: with its other lines it stays below VirtualBox's VMDK_DESCRIPTOR_LINES_MAX. */
+export const EXTENT_COUNT_MAX = 1000;

@@ -10,12 +10,20 @@ import { sha256Of } from '../../io/node-hash.ts';
  */
 export const DESCRIPTOR_SECTORS = 20;
 
-export type Subformat = 'monolithicSparse' | 'streamOptimized';
-export type AdapterType = 'lsilogic' | 'ide' | 'buslogic';
+export type Subformat =
+  | 'monolithicSparse'
+  | 'streamOptimized'
+  | 'monolithicFlat'
+  | 'twoGbMaxExtentSparse'
+  | 'twoGbMaxExtentFlat'
+  | 'vmfs';
+export type AdapterType = 'lsilogic' | 'ide' | 'buslogic' | 'pvscsi';
 
-interface NewDescriptor {
+export interface NewDescriptor {
   readonly subformat: Subformat;
   readonly adapterType: AdapterType;
+  /** ddb.virtualHWVersion */
+  readonly hardwareVersion: number;
   readonly capacitySectors: number;
   /** 32 bytes that every identifier derives from. */
   readonly seed: Uint8Array;
@@ -24,17 +32,15 @@ interface NewDescriptor {
 const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 /**
- * The embedded descriptor of a new file, padded to its sectors. It is what VirtualBox, ESXi and qemu all
- * take: exact case, one blank between the words of the extent line, header, extents and database in this
- * order. The extent's name means the file itself, whatever it is called.
+ * The text of a new descriptor. It is what VirtualBox, ESXi and qemu all take: exact case, one blank between
+ * the words of the extent lines, header, extents and database in this order.
  */
-export function encodeDescriptor(disk: NewDescriptor): Uint8Array {
+export function encodeDescriptor(disk: NewDescriptor, extentLines: readonly string[]): Uint8Array {
   const { subformat, capacitySectors, seed } = disk;
   const cid = contentId(seed);
   const { cylinders, heads, sectors } = geometry(disk.adapterType, capacitySectors);
   // VirtualBox does not take two disks of one UUID: the subformats of one image have their own.
   const uuid = (role: string) => uuidText(uuidFromHash(derive(seed, `${subformat} uuid.${role}`)));
-  const access = subformat === 'streamOptimized' ? 'RDONLY' : 'RW';
   const lines = [
     '# Disk DescriptorFile',
     'version=1',
@@ -45,7 +51,7 @@ export function encodeDescriptor(disk: NewDescriptor): Uint8Array {
     `createType="${subformat}"`,
     '',
     '# Extent description',
-    `${access} ${capacitySectors} SPARSE "disk.vmdk"`,
+    ...extentLines,
     '',
     '# The Disk Data Base',
     '#DDB',
@@ -59,10 +65,19 @@ export function encodeDescriptor(disk: NewDescriptor): Uint8Array {
     `ddb.uuid.modification = "${uuid('modification')}"`,
     `ddb.uuid.parent = "${NIL_UUID}"`,
     `ddb.uuid.parentmodification = "${NIL_UUID}"`,
-    'ddb.virtualHWVersion = "4"',
+    `ddb.virtualHWVersion = "${disk.hardwareVersion}"`,
     '',
   ];
-  const text = utf8Bytes(lines.join('\n'));
+  return utf8Bytes(lines.join('\n'));
+}
+
+/**
+ * The descriptor of a file that is the whole disk, padded to its sectors. The extent's name means the file
+ * itself, whatever it is called.
+ */
+export function embeddedDescriptor(disk: NewDescriptor): Uint8Array {
+  const access = disk.subformat === 'streamOptimized' ? 'RDONLY' : 'RW';
+  const text = encodeDescriptor(disk, [`${access} ${disk.capacitySectors} SPARSE "disk.vmdk"`]);
   const bytes = new Uint8Array(DESCRIPTOR_SECTORS * SECTOR_BYTES);
   invariant(text.length < bytes.length / 2, 'a new descriptor leaves room for what others add');
   bytes.set(text);

@@ -2,6 +2,7 @@ import { viewOf } from '../../bytes/fields.ts';
 import { ceilDivide, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import type { AllocationMap } from '../../view/allocation-map.ts';
+import type { BlockPlacement } from '../../view/block-placement.ts';
 import { usedBlocksRegion } from '../../view/disk-regions.ts';
 import type { Layout, Piece } from '../../view/layout.ts';
 import {
@@ -28,24 +29,69 @@ export function tableCounts(grainCount: number): { tableCount: number; directory
   return { tableCount, directorySectors: ceilDivide(tableCount * 4, SECTOR_BYTES) };
 }
 
-/**
- * A monolithicSparse file: header, descriptor, the redundant grain directory with its tables, the grain
- * directory with its tables, padding to a grain, and the used grains in guest order, the last one whole.
- * All tables are there, in both copies, because VirtualBox compares them. Throws IMAGE_LIMIT when the data
- * does not fit into the 2 TiB that 32-bit sector numbers reach.
- */
-export function sparseLayout(capacitySectors: number, map: AllocationMap, descriptor: Uint8Array): Layout {
-  const { tableCount, directorySectors } = tableCounts(map.blockCount);
+/** Where the parts of a sparse extent stand, in sectors. */
+interface SparseGeometry {
+  readonly tableCount: number;
+  readonly directorySectors: number;
+  readonly redundantDirectorySector: number;
+  readonly directorySector: number;
+  readonly tablesEnd: number;
+  /** overHead: where the grains begin. */
+  readonly overheadSectors: number;
+}
+
+function sparseGeometry(grainCount: number, descriptorSectors: number): SparseGeometry {
+  const { tableCount, directorySectors } = tableCounts(grainCount);
   const copySectors = directorySectors + tableCount * TABLE_SECTORS;
-  const redundantDirectorySector = 1 + DESCRIPTOR_SECTORS;
+  const redundantDirectorySector = 1 + descriptorSectors;
   const directorySector = redundantDirectorySector + copySectors;
   const tablesEnd = directorySector + copySectors;
   const overheadSectors = roundUp(tablesEnd, GRAIN_SECTORS);
+  return {
+    tableCount,
+    directorySectors,
+    redundantDirectorySector,
+    directorySector,
+    tablesEnd,
+    overheadSectors,
+  };
+}
+
+/** Where the grains of a monolithicSparse file go. */
+export function sparsePlacement(capacitySectors: number): BlockPlacement {
+  const grainCount = ceilDivide(capacitySectors, GRAIN_SECTORS);
+  const { overheadSectors } = sparseGeometry(grainCount, DESCRIPTOR_SECTORS);
+  return {
+    kind: 'packed',
+    blockBytes: GRAIN_BYTES,
+    startBytes: overheadSectors * SECTOR_BYTES,
+    strideBytes: GRAIN_BYTES,
+  };
+}
+
+/**
+ * A sparse extent: header, descriptor (where it is the whole disk), the redundant grain directory with its
+ * tables, the grain directory with its tables, padding to a grain, and the used grains in guest order, the last
+ * one whole. All tables are there, in both copies, because VirtualBox compares them. Throws IMAGE_LIMIT when the
+ * data does not fit into the 2 TiB that 32-bit sector numbers reach.
+ */
+export function sparseLayout(
+  capacitySectors: number,
+  map: AllocationMap,
+  descriptor: Uint8Array = new Uint8Array(0),
+): Layout {
+  const descriptorSectors = descriptor.length / SECTOR_BYTES;
+  const geometry = sparseGeometry(map.blockCount, descriptorSectors);
+  const { tableCount, directorySectors, redundantDirectorySector, directorySector, overheadSectors } =
+    geometry;
   if (overheadSectors + map.usedCount * GRAIN_SECTORS > FILE_SECTORS_MAX) {
     throw new ImageError(
       'IMAGE_LIMIT',
       `${map.usedCount * GRAIN_BYTES} bytes of data do not fit into a monolithicSparse VMDK: the file would be above 2 TiB`,
-      { structure: 'VMDK sparse extent', hint: 'choose another format, such as qcow2 or raw' },
+      {
+        structure: 'VMDK sparse extent',
+        hint: 'choose twoGbMaxExtentSparse, or another format, such as qcow2 or raw',
+      },
     );
   }
   const header = encodeSparseHeader({
@@ -53,7 +99,7 @@ export function sparseLayout(capacitySectors: number, map: AllocationMap, descri
     capacitySectors,
     grainSectors: GRAIN_SECTORS,
     tableEntryCount: TABLE_ENTRIES,
-    descriptorSectorCount: DESCRIPTOR_SECTORS,
+    descriptorSectorCount: descriptorSectors,
     redundantDirectorySector,
     directorySector,
     overheadSectors,
@@ -67,13 +113,17 @@ export function sparseLayout(capacitySectors: number, map: AllocationMap, descri
     tables,
     directoryRegion(tableCount, directorySectors, directorySector + directorySectors),
     tables,
-    zeroRegion((overheadSectors - tablesEnd) * SECTOR_BYTES),
+    zeroRegion((overheadSectors - geometry.tablesEnd) * SECTOR_BYTES),
     usedBlocksRegion(map),
   ]);
 }
 
 /** The sectors of tables that stand one after the other, padded to whole sectors. */
-function directoryRegion(tableCount: number, directorySectors: number, firstTableSector: number): Region {
+export function directoryRegion(
+  tableCount: number,
+  directorySectors: number,
+  firstTableSector: number,
+): Region {
   return tableRegion((directorySectors * SECTOR_BYTES) / 4, 4, (first, count, bytes) => {
     const view = viewOf(bytes);
     for (let i = 0; i < count && first + i < tableCount; i++) {

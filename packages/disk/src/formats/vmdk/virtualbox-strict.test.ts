@@ -120,21 +120,54 @@ for (const [name, disk] of Object.entries(disks)) {
     assert.equal(view.getUint16(77, true), 1);
     strictDescriptor(file, capacity, 'streamOptimized');
     assert.equal(file.length % SECTOR, 0);
-    await strictWalk(file, capacity, disk);
+    await strictWalk(file, capacity, disk, 128);
+  });
+
+  test(`a streamOptimized of a disk ${name}, tables in front, keeps the rules of VirtualBox and open-vmdk`, async () => {
+    const file = await written(disk, 'streamOptimized', { tables: 'front' });
+    const { view, capacity, gdOffset } = strictHeader(file, 3, 0x30001);
+    assert.equal(view.getBigUint64(48, true), 0n, 'ESXi takes no redundant directory in a stream');
+    assert.equal(gdOffset, 21n);
+    assert.equal(view.getUint16(77, true), 1);
+    strictDescriptor(file, capacity, 'streamOptimized');
+    const overHead = Number(view.getBigUint64(64, true));
+    const tableCount = Math.ceil(capacity / (128 * 512));
+    const directorySectors = Math.ceil((tableCount * 4) / SECTOR);
+    assert.equal(overHead, Math.ceil((21 + directorySectors + tableCount * 4) / 128) * 128);
+    const directory = words(file.subarray(21 * SECTOR, (21 + directorySectors) * SECTOR));
+    const expected = directory.map((_, i) => (i < tableCount ? 21 + directorySectors + i * 4 : 0));
+    assert.deepEqual(directory, expected, 'every table is there, one behind the other');
+    const tables = words(
+      file.subarray((21 + directorySectors) * SECTOR, (21 + directorySectors + tableCount * 4) * SECTOR),
+    );
+    const places = await strictWalk(file, capacity, disk, overHead);
+    assert.deepEqual(
+      new Map([...tables.entries()].filter(([, sector]) => sector !== 0)),
+      places,
+      'the tables say where each record stands',
+    );
   });
 }
 
-/** The records from overHead to the end of the stream, each as a reader without seeking meets it. */
-async function strictWalk(file: Uint8Array, capacity: number, disk: Disk): Promise<void> {
+/**
+ * The records from overHead to the end of the stream, each as a reader without seeking meets it. Gives the
+ * sector of each grain's record.
+ */
+async function strictWalk(
+  file: Uint8Array,
+  capacity: number,
+  disk: Disk,
+  startSector: number,
+): Promise<Map<number, number>> {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const grainCount = Math.ceil(capacity / 128);
   const directory: number[] = new Array(Math.ceil(grainCount / 512)).fill(0);
-  const seen = new Set<number>();
+  const seen = new Map<number, number>();
   let table: number[] = new Array(512).fill(0);
   let lastGrain = -1;
   let directoryAt = 0;
   let state: 'grains' | 'footer' | 'end' = 'grains';
-  let at = 128 * SECTOR;
+  let at = startSector * SECTOR;
   for (; state !== 'end'; ) {
     const sector = Number(view.getBigUint64(at, true));
     const size = view.getUint32(at + 8, true);
@@ -157,7 +190,7 @@ async function strictWalk(file: Uint8Array, capacity: number, disk: Disk): Promi
       assert.ok(file.subarray(at + 12 + size, end).every((byte) => byte === 0));
       table[grain % 512] = at / SECTOR;
       lastGrain = grain;
-      seen.add(grain);
+      seen.set(grain, at / SECTOR);
       at = end;
       continue;
     }
@@ -203,4 +236,5 @@ async function strictWalk(file: Uint8Array, capacity: number, disk: Disk): Promi
       'every grain with data is there',
     );
   }
+  return seen;
 }

@@ -109,16 +109,20 @@ export async function planLayout(disk: Disk, options: Record<string, string> = {
   return layout;
 }
 
-export async function planStream(disk: Disk): Promise<ImageStream> {
-  const stream = await plan(disk, request({}, { compression: 'zlib' }));
+export async function planStream(disk: Disk, options: Record<string, string> = {}): Promise<ImageStream> {
+  const stream = await plan(disk, request(options, { compression: 'zlib' }));
   assert.ok(stream.kind === 'stream');
   return stream;
 }
 
 /** A small file of the format in memory. */
-export async function written(disk: Disk, subformat: string): Promise<Uint8Array> {
+export async function written(
+  disk: Disk,
+  subformat: string,
+  options: Record<string, string> = {},
+): Promise<Uint8Array> {
   const sink = memorySink();
-  await writePlan(disk, await plan(disk, request({ subformat })), sink);
+  await writePlan(disk, await plan(disk, request({ subformat, ...options })), sink);
   return sink.bytes();
 }
 
