@@ -1,0 +1,199 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { HostileCase } from './case.ts';
+import { CPU_LIMIT_MS, type Way, type WayResult, ways as allWays } from './trial.ts';
+import type { TrialReport } from './trial-child.ts';
+
+/** What a case may take above what the process had: 64 MiB. */
+export const MEMORY_LIMIT_BYTES: number = 64 * 2 ** 20;
+/** A child that does not answer for so long hangs: the processor time is measured, this only ends the wait. */
+const HANG_MS = 60_000;
+
+const here = import.meta.dirname;
+const root = dirname(dirname(here));
+
+/** Everything that a case did. */
+export interface Trial {
+  readonly hostile: HostileCase;
+  readonly results: readonly WayResult[];
+  /** Above the resident memory at the case's start, at most; undefined where the system does not tell. */
+  readonly grownBytes: number | undefined;
+  /** The child's end, when it did not live on: a crash, a hang; what was denied; errors that nobody awaited. */
+  readonly strays: readonly string[];
+}
+
+/** A child process that tries one case after the other. */
+class Child {
+  readonly #process: ChildProcess;
+  readonly #ready: Promise<unknown>;
+  #errors = '';
+  #died: string | undefined;
+
+  constructor() {
+    const readable = [join(root, 'packages'), join(root, 'node_modules'), here].map(
+      (folder) => `--allow-fs-read=${folder}`,
+    );
+    this.#process = fork(join(here, 'trial-child.ts'), [], {
+      execArgv: [
+        '--conditions=source',
+        '--permission',
+        ...readable,
+        `--allow-fs-read=${join(root, 'package.json')}`,
+        `--allow-fs-read=${join(root, 'testbed', 'package.json')}`,
+        '--allow-worker',
+        '--disable-warning=PERM0006',
+        '--disable-warning=SecurityWarning',
+        '--expose-gc',
+      ],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      env: {},
+    });
+    this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors = (this.#errors + text).slice(-4000);
+    });
+    this.#process.on('exit', (code, signal) => {
+      this.#died ??= `the child ended with ${signal ?? `status ${code}`}: ${this.#errors.trim()}`;
+    });
+    this.#ready = this.#answer();
+    this.#ready.catch(() => {});
+  }
+
+  get isAlive(): boolean {
+    return this.#died === undefined;
+  }
+
+  async try(hostile: HostileCase, ways: readonly Way[]): Promise<Trial> {
+    try {
+      await this.#ready;
+      const before = this.#resident('VmRSS');
+      this.#forgetPeak();
+      const answered = this.#answer();
+      this.#process.send({ hostile, ways });
+      const { results, strays } = (await answered) as TrialReport;
+      const peak = this.#resident('VmHWM');
+      const grownBytes = before === undefined || peak === undefined ? undefined : Math.max(0, peak - before);
+      return { hostile, results, strays, grownBytes };
+    } catch (error) {
+      return { hostile, results: [], grownBytes: undefined, strays: [(error as Error).message] };
+    }
+  }
+
+  #answer(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#died !== undefined) return reject(new Error(this.#died));
+      const hang = setTimeout(() => {
+        this.#died = `the child did not answer for ${HANG_MS / 1000} s`;
+        this.#process.kill('SIGKILL');
+      }, HANG_MS);
+      const settle = () => {
+        clearTimeout(hang);
+        this.#process.off('message', onMessage);
+        this.#process.off('close', onClose);
+      };
+      const onMessage = (message: unknown) => {
+        settle();
+        resolve(message);
+      };
+      const onClose = () => {
+        settle();
+        reject(new Error(this.#died ?? 'the child ended'));
+      };
+      this.#process.on('message', onMessage);
+      this.#process.on('close', onClose);
+    });
+  }
+
+  /** A number of the child's /proc status, in bytes; only Linux has it. */
+  #resident(field: 'VmRSS' | 'VmHWM'): number | undefined {
+    try {
+      const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8');
+      return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The peak begins anew from what is resident now. */
+  #forgetPeak(): void {
+    try {
+      writeFileSync(`/proc/${this.#process.pid}/clear_refs`, '5');
+    } catch {
+      // Not Linux, or a kernel without it: the peak since the child's start is compared, which is stricter.
+    }
+  }
+
+  stop(): void {
+    if (this.#process.connected) this.#process.disconnect();
+  }
+}
+
+/**
+ * Tries cases in child processes, so many at once, and gives the trials as they end. One that took too much
+ * memory is tried once more in a fresh child: what counts is what the case needs by itself.
+ */
+export async function* runCases(
+  cases: Iterable<HostileCase> | AsyncIterable<HostileCase>,
+  { childCount = 2, ways = allWays }: { childCount?: number; ways?: readonly Way[] } = {},
+): AsyncGenerator<Trial, void, undefined> {
+  const iterator =
+    Symbol.asyncIterator in cases ? cases[Symbol.asyncIterator]() : toAsync(cases)[Symbol.asyncIterator]();
+  const children: Child[] = [];
+  const idle: number[] = [];
+  const working = new Map<number, Promise<{ index: number; trial: Trial }>>();
+  for (let index = 0; index < childCount; index++) idle.push(index);
+  const tryIn = async (index: number, hostile: HostileCase) => {
+    let child = children[index];
+    if (child === undefined || !child.isAlive) {
+      child = new Child();
+      children[index] = child;
+    }
+    let trial = await child.try(hostile, ways);
+    if (exceedsMemory(trial)) {
+      child.stop();
+      child = new Child();
+      children[index] = child;
+      trial = await child.try(hostile, ways);
+    }
+    return { index, trial };
+  };
+  try {
+    for (let done = false; !done || working.size > 0; ) {
+      while (!done && idle.length > 0) {
+        const next = await iterator.next();
+        if (next.done) done = true;
+        else {
+          const index = idle.pop() as number;
+          working.set(index, tryIn(index, next.value));
+        }
+      }
+      if (working.size === 0) continue;
+      const { index, trial } = await Promise.race(working.values());
+      working.delete(index);
+      idle.push(index);
+      yield trial;
+    }
+  } finally {
+    for (const child of children) child?.stop();
+  }
+}
+
+async function* toAsync<Item>(items: Iterable<Item>): AsyncGenerator<Item, void, undefined> {
+  yield* items;
+}
+
+export function exceedsMemory({ grownBytes }: Trial): boolean {
+  return grownBytes !== undefined && grownBytes > MEMORY_LIMIT_BYTES;
+}
+
+/** What is wrong with how a case ended whatever its expectation is: limits, crashes, foreign files. */
+export function harm(trial: Trial): string[] {
+  const problems = [...trial.strays];
+  if (exceedsMemory(trial)) problems.push(`took ${Math.round((trial.grownBytes ?? 0) / 2 ** 20)} MiB of memory`);
+  for (const { way, end, cpuMs } of trial.results) {
+    if (cpuMs > CPU_LIMIT_MS) problems.push(`${way}: took ${cpuMs} ms of processor time`);
+    if (end.kind === 'failed') problems.push(`${way}: ${end.message}`);
+  }
+  return problems;
+}

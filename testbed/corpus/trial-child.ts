@@ -1,0 +1,55 @@
+/**
+ * One of the runner's child processes. It may read the project's own code and nothing else: every other file,
+ * process, address or add-on that a reader reaches for is denied by Node's permission model and reported.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import type { HostileCase } from './case.ts';
+import { tryCase, type Way, type WayResult } from './trial.ts';
+
+export interface TrialRequest {
+  readonly hostile: HostileCase;
+  readonly ways: readonly Way[];
+}
+
+export interface TrialReport {
+  readonly results: readonly WayResult[];
+  /** What was denied, and errors that nobody waited for. */
+  readonly strays: readonly string[];
+}
+
+const strays: string[] = [];
+
+for (const what of ['fs', 'child', 'worker', 'net', 'inspector', 'wasi', 'addon', 'ffi']) {
+  subscribe(`node:permission-model:${what}`, (message) => {
+    const { permission, resource } = message as { permission?: string; resource?: string };
+    strays.push(`denied: ${permission} ${resource}`);
+  });
+}
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => strays.push(`${event}: ${(error as Error)?.stack ?? error}`));
+}
+
+/** What was started and not waited for shows itself within a few turns. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Garbage of the cases before is not this one's; collecting it takes longer than most cases. */
+let collectedAtBytes = process.memoryUsage.rss();
+const GARBAGE_BYTES = 8 * 2 ** 20;
+
+function collectGarbage(): void {
+  if (process.memoryUsage.rss() < collectedAtBytes + GARBAGE_BYTES) return;
+  globalThis.gc?.();
+  collectedAtBytes = process.memoryUsage.rss();
+}
+
+process.on('message', async ({ hostile, ways }: TrialRequest) => {
+  strays.length = 0;
+  const results = await tryCase(hostile, ways, settled);
+  await settled();
+  collectGarbage();
+  process.send?.({ results, strays: [...strays] } satisfies TrialReport);
+});
+process.on('disconnect', () => process.exit());
+process.send?.('ready');
