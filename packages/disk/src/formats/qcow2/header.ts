@@ -21,9 +21,11 @@ const KNOWN_INCOMPATIBLE = 0b11111n;
 /** Autoclear feature bit 0 (bytes 88-95): the bitmaps extension was kept up to date by every writer. */
 const AUTOCLEAR_BITMAPS = 1n;
 
+/** Header extension that names the backing file's format. */
+export const BACKING_FORMAT_EXTENSION = 0xe2792aca;
 const EXTENSION = {
   end: 0,
-  backingFormat: 0xe2792aca,
+  backingFormat: BACKING_FORMAT_EXTENSION,
   fullDiskEncryption: 0x0537be77,
   externalDataFile: 0x44415441,
   bitmaps: 0x23852875,

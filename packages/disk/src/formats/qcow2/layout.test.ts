@@ -6,6 +6,8 @@ import type { Disk } from '../../disk/disk.ts';
 import { denyReferences } from '../../disk/reference-gate.ts';
 import { withZerosFound } from '../../disk/zero-detection.ts';
 import { memorySource } from '../../io/memory.ts';
+import { AllocationMap } from '../../view/allocation-map.ts';
+import { pieceLength } from '../../view/layout.ts';
 import { viewOfLayout } from '../../view/view.ts';
 import {
   assertSameBytes,
@@ -25,10 +27,16 @@ import { assertQemuReadsAs, assertReadsAs, contentDisk, contents, inFolder } fro
 
 const TIB = 2 ** 40;
 
-const options = fc.record({
-  compat: fc.constantFrom('1.1', '0.10'),
-  cluster_size: fc.constantFrom('512', '1024', '4096', '65536', '2097152'),
-});
+const options = fc.oneof(
+  fc.record({
+    compat: fc.constantFrom('1.1', '0.10'),
+    cluster_size: fc.constantFrom('512', '1024', '4096', '65536', '2097152'),
+  }),
+  fc.record({
+    extended_l2: fc.constant('on'),
+    cluster_size: fc.constantFrom('16384', '65536', '2097152'),
+  }),
+);
 
 /** The bytes and zeros up to a whole sector: what a qcow2 of a disk shows. */
 function sectors(bytes: Uint8Array): Uint8Array {
@@ -75,6 +83,34 @@ test('any range of a layout is the slice of the whole, which is as long as measu
       },
     ),
     { numRuns: 40 },
+  );
+});
+
+test('each data cluster of a layout stands where its placement says', async () => {
+  await fc.assert(
+    fc.asyncProperty(contents, options, async (content, asked) => {
+      const { disk } = contentDisk(content);
+      const request = { options: asked, seed: new Uint8Array(32), baseName: 'disk' };
+      const placement = qcow2.placement?.(disk.virtualSizeBytes, request);
+      assert.equal(placement?.kind, 'packed');
+      if (placement?.kind !== 'packed') return;
+      const { blockBytes, startBytes, strideBytes, groupBlocks = 0, groupBytes = 0 } = placement;
+      const groups = new Set<number>();
+      let rank = 0;
+      let at = 0;
+      const layout = await planLayout(qcow2, disk, asked);
+      for (const piece of layout.pieces(0, layout.lengthBytes)) {
+        if (piece.kind === 'disk') {
+          for (let done = 0; done < piece.lengthBytes; done += blockBytes) {
+            groups.add(Math.floor((piece.offsetBytes + done) / blockBytes / groupBlocks));
+            assert.equal(at + done, startBytes + rank++ * strideBytes + groups.size * groupBytes);
+          }
+        }
+        at += pieceLength(piece);
+      }
+      assert.equal(rank, (await AllocationMap.ofDisk(disk, blockBytes)).usedCount);
+    }),
+    { numRuns: 60 },
   );
 });
 
@@ -165,5 +201,17 @@ test('options that qcow2 does not have are refused', async () => {
   ]) {
     await assert.rejects(planLayout(qcow2, disk, { cluster_size }), { code: 'IMAGE_OPTION' }, cluster_size);
   }
-  await assert.rejects(planLayout(qcow2, disk, { compat: '1.2' }), { code: 'IMAGE_OPTION' });
+  const wrong: readonly Record<string, string>[] = [
+    { compat: '1.2' },
+    { extended_l2: 'yes' },
+    { extended_l2: 'on', compat: '0.10' },
+    { extended_l2: 'on', cluster_size: '8192' },
+    { deflate_window: '15' },
+    { deflate_window: '13' },
+  ];
+  for (const asked of wrong) {
+    await assert.rejects(planLayout(qcow2, disk, asked), { code: 'IMAGE_OPTION' }, JSON.stringify(asked));
+    const request = { options: asked, seed: new Uint8Array(32), baseName: 'disk' };
+    assert.throws(() => qcow2.placement?.(disk.virtualSizeBytes, request), { code: 'IMAGE_OPTION' });
+  }
 });

@@ -29,10 +29,14 @@ async function run(stream: ImageStream, file: Buffer, resumeFrom?: Uint8Array): 
   return checkpoints;
 }
 
-for (const compression of ['zlib', 'zstd'] as const) {
-  test(`a ${compression} stream goes on from any checkpoint to the same file`, async () => {
+for (const [compression, clusterBytes] of [
+  ['zlib', 65536],
+  ['zstd', 65536],
+  ['zstd', 4096],
+] as const) {
+  test(`a ${compression} stream of clusters of ${clusterBytes} goes on from any checkpoint to the same file`, async () => {
     const disk = rawDisk(memorySource(mixedBytes()));
-    const plan = () => qcow2Stream(disk, { version: 3, clusterBytes: 65536, compression });
+    const plan = () => qcow2Stream(disk, { version: 3, clusterBytes, compression, windowBits: 15 });
     const stream = await plan();
     const whole = Buffer.alloc(stream.maximumLengthBytes);
     const checkpoints = await run(stream, whole);

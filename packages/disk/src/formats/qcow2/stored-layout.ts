@@ -1,5 +1,5 @@
 import { viewOf } from '../../bytes/fields.ts';
-import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { roundUp } from '../../bytes/numbers.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import type { AllocationMap } from '../../view/allocation-map.ts';
 import type { Layout, Piece } from '../../view/layout.ts';
@@ -12,7 +12,13 @@ import {
   tableRegion,
 } from '../../view/regions.ts';
 import { placeAfter, storedEntry, touchedClusters } from './compressed-entry.ts';
-import { type Qcow2Geometry, qcow2Geometry, REFCOUNT_BYTES } from './geometry.ts';
+import {
+  type Qcow2Geometry,
+  qcow2Geometry,
+  REFCOUNT_BYTES,
+  type RefcountPlace,
+  refcountClusters,
+} from './geometry.ts';
 import { l1Region, refcountTableRegion, usedTables } from './layout.ts';
 import { headerCluster } from './write-header.ts';
 
@@ -30,6 +36,12 @@ export interface StoredClusters {
 /** Placement is remembered for each group of this many used clusters; within one it is walked. */
 const GROUP_CLUSTERS = 512;
 
+/** Header, refcounts, L1, L2 tables, data: all tables stand first. */
+interface StoredGeometry extends Qcow2Geometry {
+  readonly refcounts: RefcountPlace;
+  readonly dataOffsetBytes: number;
+}
+
 /**
  * A qcow2 (zstd) file made of clusters that are compressed already: its length is exact, and no byte is
  * compressed or decompressed to show it.
@@ -40,13 +52,18 @@ export function qcow2StoredLayout(stored: StoredClusters): Layout {
   const tables = usedTables(map, clusterBytes / 8);
   const placement = new Placement(stored);
   const dataClusters = placement.lengthBytes / clusterBytes;
-  const virtualSizeBytes = roundUp(stored.virtualSizeBytes, SECTOR_BYTES);
-  const geometry = qcow2Geometry(virtualSizeBytes, clusterBytes, tables.usedCount, dataClusters);
+  const base = qcow2Geometry(stored.virtualSizeBytes, clusterBytes);
+  const contentClusters = 1 + base.l1Clusters + tables.usedCount + dataClusters;
+  const refcounts = { offsetBytes: clusterBytes, ...refcountClusters(clusterBytes, contentClusters) };
+  const l1OffsetBytes = (1 + refcounts.tableClusters + refcounts.blockCount) * clusterBytes;
+  const l2OffsetBytes = l1OffsetBytes + base.l1Clusters * clusterBytes;
+  const dataOffsetBytes = l2OffsetBytes + tables.usedCount * clusterBytes;
+  const geometry = { ...base, refcounts, dataOffsetBytes };
   return regionsLayout('qcow2', [
-    bytesRegion(headerCluster(geometry, 3, true)),
-    refcountTableRegion(geometry),
+    bytesRegion(headerCluster(geometry, { version: 3, zstd: true, l1OffsetBytes, refcounts })),
+    refcountTableRegion(clusterBytes, refcounts),
     refcountsRegion(geometry, placement, dataClusters),
-    l1Region(geometry, tables),
+    l1Region(geometry, tables, (rank) => l2OffsetBytes + rank * clusterBytes),
     l2Region(geometry, stored, tables, placement),
     dataRegion(stored, placement),
   ]);
@@ -133,10 +150,10 @@ function dataRegion(stored: StoredClusters, placement: Placement): Region {
   };
 }
 
-function refcountsRegion(geometry: Qcow2Geometry, placement: Placement, dataClusters: number): Region {
+function refcountsRegion(geometry: StoredGeometry, placement: Placement, dataClusters: number): Region {
   const { clusterBytes } = geometry;
   const frontClusters = geometry.dataOffsetBytes / clusterBytes;
-  const entryCount = (geometry.refcountBlockCount * clusterBytes) / REFCOUNT_BYTES;
+  const entryCount = (geometry.refcounts.blockCount * clusterBytes) / REFCOUNT_BYTES;
   return tableRegion(entryCount, REFCOUNT_BYTES, (first, count, bytes) => {
     const counts = new Uint16Array(count);
     if (first < frontClusters) counts.fill(1, 0, Math.min(count, frontClusters - first));
@@ -158,7 +175,7 @@ function refcountsRegion(geometry: Qcow2Geometry, placement: Placement, dataClus
 }
 
 function l2Region(
-  geometry: Qcow2Geometry,
+  geometry: StoredGeometry,
   stored: StoredClusters,
   tables: AllocationMap,
   placement: Placement,

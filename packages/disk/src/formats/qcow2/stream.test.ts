@@ -6,6 +6,7 @@ import { denyReferences } from '../../disk/reference-gate.ts';
 import { memorySource } from '../../io/memory.ts';
 import type { ImageStream } from '../../view/image-stream.ts';
 import { assertSameBytes, openBytes, patternDisk, testFolder } from '../images.testkit.ts';
+import { rawDisk } from '../raw/format.ts';
 import { checkQcow2 } from './check.ts';
 import { qcow2 } from './format.ts';
 import { assertQemuReadsAs, assertReadsAs, type Content, contentDisk, contents } from './qcow2.testkit.ts';
@@ -164,6 +165,54 @@ test('progress rises to the size of the disk', async () => {
     done.toSorted((a, b) => a - b),
   );
   assert.equal(done.at(-1), mixed.lengthBytes);
+});
+
+test('what repeats at a distance above 4 KiB is found with the wide window, and qemu reads both', async (context) => {
+  const folder = await testFolder(context);
+  const bytes = new Uint8Array(2 ** 20);
+  let state = 9;
+  for (let i = 0; i < bytes.length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[i] = i % 65536 < 20_000 ? state >>> 24 : (bytes[i - 20_000] ?? 0);
+  }
+  const disk = rawDisk(memorySource(bytes));
+  const lengths: number[] = [];
+  for (const deflate_window of ['12', '15']) {
+    const image = await streamBytes(await planStream(disk, 'zlib', { deflate_window }));
+    await assertQemuReadsAs(folder, image, bytes, deflate_window);
+    lengths.push(image.length);
+  }
+  assert.ok((lengths[1] ?? 0) < (lengths[0] ?? 0) * 0.6, lengths.join());
+});
+
+test('a disk that arrives is compressed in one walk', async () => {
+  const { disk, bytes } = contentDisk(mixed);
+  let walks = 0;
+  const arriving: Disk = {
+    ...disk,
+    sequential: true,
+    extents(from, to, signal) {
+      walks++;
+      return disk.extents(from, to, signal);
+    },
+  };
+  const stream = await planStream(arriving, 'zstd');
+  assert.equal(walks, 0);
+  const image = await streamBytes(stream);
+  assert.equal(walks, 1);
+  await assertReadsAs(await openBytes(qcow2, image), sectors(bytes), 'an arriving disk');
+});
+
+test('compression has no subclusters and no backing file', async () => {
+  for (const options of [
+    { extended_l2: 'on' },
+    { backing_file: 'a', backing_fmt: 'raw', backing_holes: 'backing' },
+  ]) {
+    await assert.rejects(planStream(patternDisk(512, []), 'zlib', options), { code: 'IMAGE_OPTION' });
+  }
+  await assert.rejects(planStream(patternDisk(512, []), 'zstd', { deflate_window: '12' }), {
+    code: 'IMAGE_OPTION',
+  });
 });
 
 test('version 2 knows no zstd', async () => {

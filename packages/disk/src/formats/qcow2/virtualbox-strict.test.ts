@@ -79,7 +79,7 @@ function strictCluster(file: Buffer, header: Header, entry: bigint): Buffer {
   const stored = sectors * 512 - (offset % 512);
   assert.ok(offset + stored <= file.length, 'all sectors of the data are in the file');
   const data = file.subarray(offset, offset + stored);
-  return zlib.inflateRawSync(data, { windowBits: 12, finishFlush: zlib.constants.Z_SYNC_FLUSH });
+  return zlib.inflateRawSync(data, { finishFlush: zlib.constants.Z_SYNC_FLUSH });
 }
 
 function strictRead(file: Buffer): Buffer {
