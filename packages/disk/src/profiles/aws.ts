@@ -1,0 +1,62 @@
+import { TIB } from '../bytes/numbers.ts';
+import { type Consumer, formatCheck } from './profile.ts';
+import * as raw from './rules/raw.ts';
+import * as vhd from './rules/vhd.ts';
+import * as vmdk from './rules/vmdk.ts';
+import { vmdkFacts } from './rules/vmdk-facts.ts';
+
+/**
+ * EC2's VM import. Of what it takes, a streamOptimized VMDK is the least to upload: zeros are left out and the
+ * rest is compressed. A raw disk goes up whole.
+ */
+export const aws: Consumer = {
+  name: 'aws',
+  title: 'Amazon EC2 (VM Import)',
+  forms: [
+    {
+      format: 'vmdk',
+      options: {
+        subformat: ['streamOptimized'],
+        adapter_type: ['lsilogic', 'ide', 'buslogic'],
+        tables: ['end', 'front'],
+      },
+      compressions: ['none', 'zlib'],
+    },
+    { format: 'raw', options: {}, compressions: ['none'] },
+    {
+      format: 'vhd',
+      options: { subformat: ['dynamic', 'fixed'], size_alignment: 'any' },
+      compressions: ['none'],
+    },
+  ],
+  limits: { maximumBytes: 16 * TIB, origin: 'Amazon EBS: a volume of most types has 16 TiB at most' },
+  checks: [
+    formatCheck('vmdk', vmdkFacts, [
+      {
+        origin: 'AWS, VM Import/Export user guide: stream-optimized ESX VMDK',
+        rules: [vmdk.streamOptimized, vmdk.noParent, vmdk.streamVersionThree, vmdk.ownDescriptor],
+      },
+      {
+        origin: 'VMware, vmware/open-vmdk: what an ESX stream is',
+        rules: [
+          vmdk.usualGrains,
+          vmdk.shortRecords,
+          vmdk.orderedGrains,
+          vmdk.oneDirectory,
+          vmdk.streamEnd,
+          vmdk.knownAdapter,
+        ],
+      },
+    ]),
+    formatCheck('raw', raw.rawFacts, [
+      { origin: 'AWS, VM Import/Export user guide: raw disks', rules: [raw.wholeSectors] },
+    ]),
+    formatCheck('vhd', vhd.vhdFacts, [
+      {
+        origin: 'AWS, VM Import/Export user guide: fixed and dynamic VHD',
+        rules: [vhd.footerAtEnd, vhd.wholeSectors, vhd.noParent],
+      },
+      { origin: 'QEMU, block/vpc.c: the creators of which the size counts', rules: [vhd.oneSize] },
+    ]),
+  ],
+};
