@@ -6,15 +6,19 @@ const DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const;
 const RLE_BLOCK = 1;
 const RESERVED_BLOCK = 3;
 
+/** True when `bytes` begins as a zstd frame does, whole or not. */
+export function startsZstdFrame(bytes: Uint8Array): boolean {
+  return bytes.length >= 4 && viewOf(bytes).getUint32(0, true) === ZSTD_MAGIC;
+}
+
 /**
  * Length in bytes of the zstd frame that `bytes` starts with, found from its block headers (RFC 8878, section
  * 3.1.1). Undefined when it does not start with a whole frame. Images store frames in whole sectors, so what
  * follows one may be anything, the next cluster's frame too.
  */
 export function zstdFrameLength(bytes: Uint8Array): number | undefined {
-  if (bytes.length < 6) return undefined;
+  if (bytes.length < 6 || !startsZstdFrame(bytes)) return undefined;
   const view = viewOf(bytes);
-  if (view.getUint32(0, true) !== ZSTD_MAGIC) return undefined;
   const descriptor = view.getUint8(4);
   const singleSegment = (descriptor & 0x20) !== 0;
   const contentSizeFlag = descriptor >> 6;

@@ -4,7 +4,8 @@ import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import type { ByteSink } from './byte-sink.ts';
-import type { ByteSource } from './byte-source.ts';
+import type { ByteRange, ByteSource } from './byte-source.ts';
+import { allocatedRangesOf, knowsHoles } from './node-holes.ts';
 
 /** Without O_NONBLOCK (which Windows does not have) the opening of a named pipe would wait for its writer. */
 const READ_FLAGS = constants.O_RDONLY + (constants.O_NONBLOCK ?? 0);
@@ -20,7 +21,7 @@ export async function fileSource(path: string): Promise<ByteSource> {
       throw new StoreError('STORE_IO', `${path} is neither a file nor a block device`, { where: path });
     }
     const lengthBytes = found.isBlockDevice() ? await deviceLength(handle, path) : found.size;
-    return new FileSource(path, handle, lengthBytes, found.mtimeMs);
+    return new FileSource(path, handle, lengthBytes, found.mtimeMs, found.isFile() && knowsHoles(handle.fd));
   } catch (error) {
     await handle.close();
     throw error;
@@ -32,14 +33,32 @@ class FileSource implements ByteSource {
   readonly lengthBytes: number;
   readonly #handle: FileHandle;
   readonly #modifiedMs: number;
+  readonly allocatedRanges?: (from: number, to: number, signal?: AbortSignal) => AsyncGenerator<ByteRange>;
 
-  constructor(name: string, handle: FileHandle, lengthBytes: number, modifiedMs: number) {
+  constructor(
+    name: string,
+    handle: FileHandle,
+    lengthBytes: number,
+    modifiedMs: number,
+    hasKnownHoles: boolean,
+  ) {
     this.name = name;
     this.lengthBytes = lengthBytes;
     this.#handle = handle;
     this.#modifiedMs = modifiedMs;
+    if (hasKnownHoles) this.allocatedRanges = (from, to, signal) => this.#ranges(from, to, signal);
   }
 
+  async *#ranges(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncGenerator<ByteRange> {
+    try {
+      const endBytes = Math.min(toBytes, this.lengthBytes);
+      yield* allocatedRangesOf(() => this.descriptor, fromBytes, endBytes, signal);
+    } catch (error) {
+      throw storeError(error, this.name);
+    }
+  }
+
+  /** -1 when it is closed. */
   get descriptor(): number {
     return this.#handle.fd;
   }
@@ -80,21 +99,26 @@ class FileSource implements ByteSource {
   }
 }
 
-/** The descriptor of the file that a source is, for calls that the source does not have. Valid while it is open. */
-export function fileDescriptorOf(source: ByteSource): number | undefined {
-  return source instanceof FileSource ? source.descriptor : undefined;
-}
-
-const sinkDescriptors = new WeakMap<ByteSink, number>();
-
-/** As `fileDescriptorOf`, for a sink that is written by offset. */
-export function sinkDescriptorOf(sink: ByteSink): number | undefined {
-  return sinkDescriptors.get(sink);
-}
-
 /** Throws STORE_CHANGED when `source` is a file that was written to since it was opened. */
 export async function requireUnchanged(source: ByteSource): Promise<void> {
   if (source instanceof FileSource) await source.requireUnchanged();
+}
+
+/** The descriptor of a file that is open for reading; undefined for any other source, and when it is closed. */
+export function fileDescriptorOf(source: ByteSource): number | undefined {
+  return source instanceof FileSource ? openDescriptor(source.descriptor) : undefined;
+}
+
+/** The descriptor of a file that is being written; undefined for any other sink, and when it is closed. */
+export function sinkDescriptorOf(sink: ByteSink): number | undefined {
+  const handle = sinkHandles.get(sink);
+  return handle === undefined ? undefined : openDescriptor(handle.fd);
+}
+
+const sinkHandles = new WeakMap<ByteSink, FileHandle>();
+
+function openDescriptor(descriptor: number): number | undefined {
+  return descriptor < 0 ? undefined : descriptor;
 }
 
 export interface FileSinkOptions {
@@ -163,7 +187,7 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
       await rm(partial, { force: true });
     },
   };
-  sinkDescriptors.set(sink, handle.fd);
+  sinkHandles.set(sink, handle);
   return sink;
 }
 
