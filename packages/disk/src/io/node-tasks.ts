@@ -2,7 +2,8 @@ import { readSync, writeSync } from 'node:fs';
 import { isZero } from '../bytes/fields.ts';
 import type { BlockPlacement } from '../view/block-placement.ts';
 import type { Compression } from './codec.ts';
-import { compressInto, decompressInto } from './node-zlib.ts';
+import { accelerator } from './node-accelerator.ts';
+import { compressInto, type Decompressed, decompressInto } from './node-zlib.ts';
 
 // What the threads do: whole runs of a disk, read, decompressed, looked at for zeros, compressed or written, with
 // nothing but synchronous calls and memory that is used again. Runs in the caller's thread too, for little work.
@@ -139,7 +140,10 @@ function passInto(target: Uint8Array, stored: Passed, plain: Uint8Array, compres
     target[1] = 0x9c;
     target.set(stored.bytes, 2);
     const end = 2 + stored.bytes.length;
-    new DataView(target.buffer, target.byteOffset).setUint32(end, adler32(plain));
+    new DataView(target.buffer, target.byteOffset).setUint32(
+      end,
+      accelerator()?.adler32(plain) ?? adler32(plain),
+    );
     return end + 4;
   }
   return 0;
@@ -282,7 +286,7 @@ function load(task: Task, keep?: (part: LoadPart) => boolean): Passed[] {
       const stored = bytes.subarray(part.sourceBytes - first.sourceBytes).subarray(0, part.storedBytes);
       const used = unpack(plain.subarray(part.at, part.at + part.lengthBytes), part, stored);
       filled = part.at + part.lengthBytes;
-      if (keep?.(part) && part.compression !== undefined) {
+      if (used !== undefined && part.compression !== undefined && keep?.(part)) {
         const { at, lengthBytes, compression } = part;
         passed.push({ at, lengthBytes, compression, bytes: stored.subarray(0, used) });
       }
@@ -318,12 +322,24 @@ function scratchOf(used: number, lengthBytes: number): Uint8Array {
     : new Uint8Array(lengthBytes);
 }
 
-/** Decompresses a part; gives the length of its compressed data. */
-function unpack(target: Uint8Array, part: LoadPart, stored: Uint8Array): number {
+/** Decompresses a part; gives the length of its compressed data, or undefined when the end of that is missing. */
+function unpack(target: Uint8Array, part: LoadPart, stored: Uint8Array): number | undefined {
   const { compression } = part;
-  const done = compression === undefined ? undefined : decompressInto(target, compression, stored);
-  if (done?.writtenBytes === target.length) return done.usedBytes;
-  throw new DamagedPart(part);
+  const done = compression === undefined ? undefined : tryDecompress(target, compression, stored);
+  if (done?.writtenBytes !== target.length) throw new DamagedPart(part);
+  return done.isWhole ? done.usedBytes : undefined;
+}
+
+function tryDecompress(
+  target: Uint8Array,
+  compression: Compression,
+  stored: Uint8Array,
+): Decompressed | undefined {
+  try {
+    return decompressInto(target, compression, stored);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Says which stored data is damaged; who asked knows what it is. */
