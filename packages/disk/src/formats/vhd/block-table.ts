@@ -1,6 +1,6 @@
 import { viewOf } from '../../bytes/fields.ts';
 import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
-import type { ImageErrorCode } from '../../errors.ts';
+import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { overlapsFront, TABLE_STRUCTURE, type VhdDynamicHeader } from './dynamic-header.ts';
 
@@ -96,6 +96,13 @@ export class VhdBlockTable {
       previousEnd = start + this.#strideBytes;
     }
     if (!inOrder) yield* this.#overlaps();
+  }
+
+  /** Throws the first damage. */
+  requireSound(dataEndBytes: number): void {
+    for (const { code, message, offsetBytes } of this.damage(dataEndBytes)) {
+      throw new ImageError(code, message, { structure: TABLE_STRUCTURE, offsetBytes });
+    }
   }
 
   get #strideBytes(): number {

@@ -1,19 +1,21 @@
 import { MIB } from '../../bytes/numbers.ts';
 import { mapOrdered } from '../../convert/bounded.ts';
+import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
 import { VhdBlockTable } from './block-table.ts';
-import { TABLE_STRUCTURE, type VhdDynamicHeader } from './dynamic-header.ts';
+import { readDynamicHeader, TABLE_STRUCTURE, type VhdDynamicHeader } from './dynamic-header.ts';
 import { readEnds, type VhdEnds } from './ends.ts';
+import { fixedSlackBytes } from './fixed.ts';
 import { FOOTER_STRUCTURE, footerWarnings } from './footer.ts';
-import { fixedSlackBytes, readBaseHeader } from './reader.ts';
+import { LOCATOR_STRUCTURE, readParentName } from './parent-name.ts';
 import { clearUnusedSectors, SectorBitmaps } from './sector-bitmap.ts';
 
 const BITMAPS_AT_ONCE = 8;
 
 /**
- * Looks through the footers, the block table and every sector bitmap. Throws, like opening, when no footer or
+ * Looks through the footers, the block table and, of a dynamic disk, every sector bitmap. Throws, like opening, when no footer or
  * header can be used.
  */
 export async function checkVhd(source: ByteSource, options: OpenOptions): Promise<CheckReport> {
@@ -29,7 +31,7 @@ export async function checkVhd(source: ByteSource, options: OpenOptions): Promis
     }
     return findings.report('vhd');
   }
-  const header = await readBaseHeader(source, ends.footer, options);
+  const header = await readDynamicHeader(source, ends.footer, options.signal);
   const table = await VhdBlockTable.read(source, header, ends.footer.currentSizeBytes, options.signal);
   let damaged = false;
   for (const { message, offsetBytes } of table.damage(ends.dataEndBytes)) {
@@ -37,7 +39,8 @@ export async function checkVhd(source: ByteSource, options: OpenOptions): Promis
     damaged = true;
   }
   checkUnused(table, ends.dataEndBytes, findings);
-  if (!damaged) await checkBitmaps(source, header, table, findings, options.signal);
+  if (ends.footer.diskType === 'differencing') await checkParentName(source, header, findings, options);
+  else if (!damaged) await checkBitmaps(source, header, table, findings, options.signal);
   return findings.report('vhd');
 }
 
@@ -61,6 +64,22 @@ function checkUnused(table: VhdBlockTable, dataEndBytes: number, findings: Findi
   const beyond = table.storedBeyondDisk();
   if (beyond > 0) {
     findings.add('warning', TABLE_STRUCTURE, `${beyond} entries beyond the end of the disk name blocks`);
+  }
+}
+
+/** The parent itself is not asked for: another file is another check. */
+async function checkParentName(
+  source: ByteSource,
+  header: VhdDynamicHeader,
+  findings: Findings,
+  options: OpenOptions,
+): Promise<void> {
+  try {
+    const name = await readParentName(source, header, options.signal);
+    if (name === '') findings.add('corruption', LOCATOR_STRUCTURE, 'no name of the parent is left');
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    findings.add('corruption', error.structure, error.message, error.offsetBytes);
   }
 }
 

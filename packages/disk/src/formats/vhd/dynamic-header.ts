@@ -1,8 +1,9 @@
 import { hasMagic, viewOf } from '../../bytes/fields.ts';
+import { uuidText } from '../../bytes/guid.ts';
 import { isPowerOfTwo, roundUp, SECTOR_BYTES, toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure, requireInside } from '../../io/byte-source.ts';
-import { checksumOf, FOOTER_BYTES, type VhdFooter } from './footer.ts';
+import { checksumOf, FOOTER_BYTES, timeText, type VhdFooter } from './footer.ts';
 import { BLOCK_TABLE_BYTES_MAX } from './limits.ts';
 
 export const DYNAMIC_HEADER_COOKIE = 'cxsparse';
@@ -20,6 +21,10 @@ export interface VhdDynamicHeader {
   readonly blockBytes: number;
   /** Of the sector bitmap before every block's data: whole sectors. */
   readonly bitmapBytes: number;
+  /** Of the parent of a differencing disk, as its footer has it. */
+  readonly parentUniqueId: string;
+  /** When the parent was last changed; undefined where the writer did not note it. */
+  readonly parentTimeStamp: string | undefined;
   /** All 1024 bytes: the names of a parent are taken from them when they are needed. */
   readonly bytes: Uint8Array;
 }
@@ -72,6 +77,7 @@ export async function readDynamicHeader(
     structure: DYNAMIC_HEADER_STRUCTURE,
     offsetBytes: offsetBytes + 16,
   });
+  const parentTime = view.getUint32(56);
   const maxTableEntries = view.getUint32(28);
   const blockBytes = view.getUint32(32);
   if (!isPowerOfTwo(blockBytes) || blockBytes < SECTOR_BYTES) {
@@ -91,6 +97,8 @@ export async function readDynamicHeader(
     maxTableEntries,
     blockBytes,
     bitmapBytes: bitmapBytesOf(blockBytes),
+    parentUniqueId: uuidText(bytes.subarray(40, 56)),
+    parentTimeStamp: parentTime === 0 ? undefined : timeText(parentTime),
     bytes,
   };
   if (overlapsFront(header, tableOffsetBytes, maxTableEntries * 4)) {

@@ -13,8 +13,8 @@ import {
 /** Virtual PC before 2004 wrote footers of 511 bytes: the last reserved byte is missing. */
 const OLD_FOOTER_BYTES = 511;
 
-/** How one of the two footers of a file was found. */
-type FooterState = 'valid' | 'damaged' | 'missing';
+/** How one of the two footers of a file was found; the end of a file that is still arriving is unread. */
+type FooterState = 'valid' | 'damaged' | 'missing' | 'unread';
 
 /** The footer that counts, and how both places that can hold one look. */
 export interface VhdEnds {
@@ -26,6 +26,54 @@ export interface VhdEnds {
   readonly copyState: FooterState;
   /** True when a dynamic disk has two valid footers that are not the same. */
   readonly copyDiffers: boolean;
+}
+
+/**
+ * The footer of a dynamic disk that is still arriving, from its copy at the start; undefined for a fixed disk,
+ * which has none. Throws IMAGE_NOT_SEQUENTIAL when the copy is damaged: only the end could tell then.
+ */
+export async function readArrivingEnds(
+  source: ByteSource,
+  signal?: AbortSignal,
+): Promise<VhdEnds | undefined> {
+  const head = await readStructure(source, 0, FOOTER_BYTES, FOOTER_STRUCTURE, signal);
+  if (!hasMagic(head, FOOTER_COOKIE)) return undefined;
+  if (!isValidFooter(head)) {
+    throw new ImageError('IMAGE_NOT_SEQUENTIAL', 'the copy of the VHD footer at the start is damaged', {
+      structure: FOOTER_STRUCTURE,
+      offsetBytes: 0,
+      hint: 'store the file first: its footer is at the end',
+    });
+  }
+  const footer = parseFooter(head, 0);
+  // Byte 0 of a fixed disk is the guest's.
+  if (footer.diskType === 'fixed') return undefined;
+  return {
+    footer,
+    dataEndBytes: source.lengthBytes,
+    endState: 'unread',
+    copyState: 'valid',
+    copyDiffers: false,
+  };
+}
+
+/**
+ * Reads the end of a file that has arrived and compares it with the footer that was taken from its start. Throws
+ * IMAGE_MALFORMED when another reader would see another disk.
+ */
+export async function readArrivedEnd(
+  source: ByteSource,
+  footer: VhdFooter,
+  signal?: AbortSignal,
+): Promise<VhdEnds> {
+  const ends = await readEnds(source, signal);
+  const isSame = (field: keyof VhdFooter) => ends.footer[field] === footer[field];
+  if (isSame('diskType') && isSame('currentSizeBytes') && isSame('dataOffsetBytes') && isSame('uniqueId'))
+    return ends;
+  throw new ImageError('IMAGE_MALFORMED', 'the VHD footer is about another disk than its copy at the start', {
+    structure: FOOTER_STRUCTURE,
+    offsetBytes: ends.dataEndBytes,
+  });
 }
 
 /**
@@ -94,7 +142,7 @@ function noFooter(end: FooterState, copy: FooterState, dataEndBytes: number): Im
 /** What is odd about the footers of a file that can be read all the same. */
 export function endsWarnings(ends: VhdEnds): string[] {
   const warnings: string[] = [];
-  if (ends.endState !== 'valid') {
+  if (ends.endState === 'damaged' || ends.endState === 'missing') {
     const state = ends.endState;
     warnings.push(`the footer at the end of the file is ${state}; its copy at the start was taken instead`);
   }

@@ -1,6 +1,7 @@
 import { hasMagic, latin1Text, viewOf } from '../../bytes/fields.ts';
 import { uuidText } from '../../bytes/guid.ts';
 import { SECTOR_BYTES, TIB, toSafeInteger } from '../../bytes/numbers.ts';
+import type { Disk } from '../../disk/disk.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import type { ChsGeometry } from './geometry.ts';
 import * as limits from './limits.ts';
@@ -84,13 +85,18 @@ export function parseFooter(bytes: Uint8Array, offsetBytes: number): VhdFooter {
     creatorApplication: latin1Text(bytes.subarray(28, 32)).replace(/\0+$/, ''),
     creatorVersion: `${view.getUint16(32)}.${view.getUint16(34)}`,
     creatorHostOs: latin1Text(bytes.subarray(36, 40)).replace(/\0+$/, ''),
-    timeStamp: new Date((EPOCH_SECONDS + view.getUint32(24)) * 1000).toISOString(),
+    timeStamp: timeText(view.getUint32(24)),
     originalSizeBytes: size(40),
     currentSizeBytes: requireSize(size(48), diskType, offsetBytes + 48),
     geometry: { cylinders: view.getUint16(56), heads: view.getUint8(58), sectorsPerTrack: view.getUint8(59) },
     uniqueId: uuidText(bytes.subarray(68, 84)),
     savedState: view.getUint8(84) !== 0,
   };
+}
+
+/** A time of the format, seconds since 2000, as text. */
+export function timeText(seconds: number): string {
+  return new Date((EPOCH_SECONDS + seconds) * 1000).toISOString();
 }
 
 function parseDataOffset(value: bigint, diskType: VhdDiskType, offsetBytes: number): number | undefined {
@@ -112,6 +118,22 @@ function requireSize(sizeBytes: number, diskType: VhdDiskType, offsetBytes: numb
 /** Bytes that the geometry names: what qemu shows of files by creators that it does not know. */
 export function chsSizeBytes({ geometry }: VhdFooter): number {
   return geometry.cylinders * geometry.heads * geometry.sectorsPerTrack * SECTOR_BYTES;
+}
+
+/** What `info` shows of a footer. */
+export function footerDetails(footer: VhdFooter): Disk['details'] {
+  const { cylinders, heads, sectorsPerTrack } = footer.geometry;
+  return {
+    diskType: footer.diskType,
+    creatorApplication: footer.creatorApplication,
+    creatorVersion: footer.creatorVersion,
+    creatorHostOs: footer.creatorHostOs,
+    timeStamp: footer.timeStamp,
+    originalSizeBytes: footer.originalSizeBytes,
+    diskGeometry: `${cylinders}/${heads}/${sectorsPerTrack}`,
+    chsSizeBytes: chsSizeBytes(footer),
+    uniqueId: footer.uniqueId,
+  };
 }
 
 /** What is odd in a footer that can be read all the same, one sentence each. */

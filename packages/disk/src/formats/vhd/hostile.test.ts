@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { viewOf } from '../../bytes/fields.ts';
 import { GIB, MIB, TIB } from '../../bytes/numbers.ts';
-import { denyReferences, suppliedReferences } from '../../disk/reference-gate.ts';
 import type { ImageError, ImageErrorCode } from '../../errors.ts';
-import { memorySource } from '../../io/memory.ts';
 import { openBytes } from '../images.testkit.ts';
 import { vhd } from './format.ts';
 import { fixedVhd, UNUSED, type VhdFields, vhdFile } from './vhd.testkit.ts';
@@ -129,38 +127,6 @@ test('any headers of noise are refused or read, with no other failure', async ()
     );
   }
 });
-
-const parents: readonly (readonly [what: string, fields: VhdFields, name: string])[] = [
-  [
-    'the relative path of its locators',
-    {
-      parentName: 'C:\\vm\\parent.vhd',
-      locators: [
-        ['W2ku', 'C:\\vm\\parent.vhd'],
-        ['W2ru', '.\\Größe.vhd'],
-      ],
-    },
-    '.\\Größe.vhd',
-  ],
-  [
-    'the absolute path of its locators',
-    { parentName: 'parent.vhd', locators: [['W2ku', 'C:\\vm\\parent.vhd']] },
-    'C:\\vm\\parent.vhd',
-  ],
-  ['the name in its header', { parentName: 'Größe.vhd', locators: [['Wi2k', 'ignored']] }, 'Größe.vhd'],
-];
-
-for (const [what, fields, name] of parents) {
-  test(`a differencing disk asks the gate for its parent by ${what}`, async () => {
-    const source = memorySource(vhdFile({ ...fields, type: 4 }));
-    let closed = 0;
-    const parent = { ...memorySource(new Uint8Array(512)), close: async () => void closed++ };
-    const references = suppliedReferences(new Map([[name, async () => ({ source: parent })]]));
-    await assert.rejects(vhd.open(source, { references }), { code: 'IMAGE_UNSUPPORTED' });
-    assert.equal(closed, 1);
-    await assert.rejects(vhd.open(source, { references: denyReferences }), { code: 'IMAGE_REFERENCE' });
-  });
-}
 
 test('a locator that is too long or beyond the file is refused', async () => {
   const locators = [['W2ru', 'parent.vhd']] as const;

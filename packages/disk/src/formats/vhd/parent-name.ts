@@ -10,20 +10,28 @@ const LOCATORS_OFFSET = 576;
 const LOCATOR_BYTES = 24;
 const LOCATOR_COUNT = 8;
 
+/** Locators in the order that they are asked. `Wi2r`, `Wi2k` and `Mac ` are out of use and not read. */
+const locatorEncodings = [
+  ['W2ru', 'utf-16le'],
+  ['W2ku', 'utf-16le'],
+  ['MacX', 'utf-8'],
+] as const;
+
 /**
  * The name of a differencing disk's parent, as the image spells it: its relative Windows path (`W2ru`), else
- * the absolute one (`W2ku`), else the parent unicode name of the header.
+ * the absolute one (`W2ku`), else a file URL (`MacX`), else the parent unicode name of the header.
  */
 export async function readParentName(
   source: ByteSource,
   header: VhdDynamicHeader,
   signal?: AbortSignal,
 ): Promise<string> {
-  for (const code of ['W2ru', 'W2ku']) {
-    const name = await readLocator(source, header, code, signal);
-    if (name !== undefined) return name;
+  for (const [code, encoding] of locatorEncodings) {
+    const bytes = await readLocator(source, header, code, signal);
+    const name = bytes && textOf(encoding, bytes);
+    if (name) return name;
   }
-  return utf16Text('utf-16be', header.bytes.subarray(64, LOCATORS_OFFSET));
+  return textOf('utf-16be', header.bytes.subarray(64, LOCATORS_OFFSET));
 }
 
 async function readLocator(
@@ -31,7 +39,7 @@ async function readLocator(
   header: VhdDynamicHeader,
   code: string,
   signal: AbortSignal | undefined,
-): Promise<string | undefined> {
+): Promise<Uint8Array | undefined> {
   const view = viewOf(header.bytes);
   for (let i = 0; i < LOCATOR_COUNT; i++) {
     const at = LOCATORS_OFFSET + i * LOCATOR_BYTES;
@@ -43,12 +51,11 @@ async function readLocator(
       throw new ImageError('IMAGE_LIMIT', `VHD parent locator of ${lengthBytes} bytes is too long`, place);
     }
     const offsetBytes = toSafeInteger(view.getBigUint64(at + 16), place);
-    const bytes = await readStructure(source, offsetBytes, lengthBytes, LOCATOR_STRUCTURE, signal);
-    return utf16Text('utf-16le', bytes);
+    return readStructure(source, offsetBytes, lengthBytes, LOCATOR_STRUCTURE, signal);
   }
   return undefined;
 }
 
-function utf16Text(encoding: 'utf-16le' | 'utf-16be', bytes: Uint8Array): string {
+function textOf(encoding: 'utf-16le' | 'utf-16be' | 'utf-8', bytes: Uint8Array): string {
   return new TextDecoder(encoding).decode(bytes).replace(/\0.*$/su, '');
 }

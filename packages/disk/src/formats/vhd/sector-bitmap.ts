@@ -1,5 +1,5 @@
 import { isZero } from '../../bytes/fields.ts';
-import { SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import type { VhdBlockTable } from './block-table.ts';
 import type { VhdDynamicHeader } from './dynamic-header.ts';
@@ -20,31 +20,60 @@ function hasAllSectors(bitmap: Uint8Array, sectorCount: number): boolean {
   return true;
 }
 
+/** Sectors that follow each other with equal bits. */
+interface SectorRun {
+  readonly first: number;
+  readonly end: number;
+  readonly used: boolean;
+}
+
+/** The runs of equal bits in [first, end), in order. */
+function* sectorRuns(bitmap: Uint8Array, first: number, end: number): Iterable<SectorRun> {
+  for (let at = first; at < end; ) {
+    const used = hasSector(bitmap, at);
+    const same = used ? 0xff : 0;
+    let runEnd = at + 1;
+    while (runEnd < end) {
+      if (runEnd % 8 === 0 && bitmap[runEnd / 8] === same) runEnd += 8;
+      else if (hasSector(bitmap, runEnd) === used) runEnd++;
+      else break;
+    }
+    runEnd = Math.min(runEnd, end);
+    yield { first: at, end: runEnd, used };
+    at = runEnd;
+  }
+}
+
 /**
  * Makes the sectors without a bit zero in `part`, which holds the block's bytes from `withinBytes` on. True
  * when there was anything else in them.
  */
 export function clearUnusedSectors(bitmap: Uint8Array, withinBytes: number, part: Uint8Array): boolean {
-  const endBytes = withinBytes + part.length;
   let cleared = false;
-  let sector = Math.floor(withinBytes / SECTOR_BYTES);
-  while (sector * SECTOR_BYTES < endBytes) {
-    if (hasSector(bitmap, sector)) {
-      sector++;
-      continue;
-    }
-    const start = Math.max(sector * SECTOR_BYTES, withinBytes);
-    do sector++;
-    while (sector * SECTOR_BYTES < endBytes && !hasSector(bitmap, sector));
-    const unused = part.subarray(
-      start - withinBytes,
-      Math.min(sector * SECTOR_BYTES, endBytes) - withinBytes,
-    );
+  for (const { from, to, used } of byteRuns(bitmap, withinBytes, withinBytes + part.length)) {
+    if (used) continue;
+    const unused = part.subarray(from - withinBytes, to - withinBytes);
     if (isZero(unused)) continue;
     unused.fill(0);
     cleared = true;
   }
   return cleared;
+}
+
+/** A range of a block's bytes whose sectors have equal bits. */
+interface ByteRun {
+  readonly from: number;
+  readonly to: number;
+  readonly used: boolean;
+}
+
+/** As `sectorRuns`, for [from, to) in bytes of the block, which may begin and end inside a sector. */
+export function* byteRuns(bitmap: Uint8Array, from: number, to: number): Iterable<ByteRun> {
+  const first = Math.floor(from / SECTOR_BYTES);
+  for (const run of sectorRuns(bitmap, first, ceilDivide(to, SECTOR_BYTES))) {
+    const start = Math.max(run.first * SECTOR_BYTES, from);
+    yield { from: start, to: Math.min(run.end * SECTOR_BYTES, to), used: run.used };
+  }
 }
 
 /** The sector bitmaps of a disk's blocks, read when first needed. Nearly all are full: those take a bit each. */
