@@ -2,9 +2,10 @@ import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
+import { bitmapRuns } from './bitmaps.ts';
 import { type Qcow2Header, readHeader } from './header.ts';
 import { type HostClusterCounts, readRefcounts } from './refcounts.ts';
-import { bitmapRuns, type L1Place, readSnapshots } from './snapshots.ts';
+import { type L1Place, readSnapshots } from './snapshots.ts';
 import { UseWalk } from './use-walk.ts';
 
 const SNAPSHOTS_STRUCTURE = 'qcow2 snapshot table';
@@ -61,7 +62,7 @@ async function walkSnapshots(
   walk.claim({ offsetBytes, lengthBytes: snapshots.tableBytes }, SNAPSHOTS_STRUCTURE);
   // Tables that do not stand on top of each other are together no longer than the file.
   let roomBytes = source.lengthBytes;
-  for (const [i, place] of snapshots.l1Places.entries()) {
+  for (const [i, { l1: place }] of snapshots.snapshots.entries()) {
     const problem = l1Problem(place, header.clusterBytes, source.lengthBytes);
     roomBytes -= place.entryCount * 8;
     if (problem !== undefined || roomBytes < 0) {

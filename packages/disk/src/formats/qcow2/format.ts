@@ -21,6 +21,7 @@ export const qcow2: Format = {
     return hasMagic(head, QCOW2_MAGIC) && head.length >= 8 && viewOf(head).getUint32(4) !== 1;
   },
   open: openQcow2,
+  selectors: ['snapshot'],
   options: qcow2Options,
   compressions: ['zlib', 'zstd'],
   plan: planQcow2,

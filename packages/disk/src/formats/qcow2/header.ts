@@ -18,8 +18,11 @@ const INCOMPATIBLE = {
   extendedL2: 4n,
 } as const;
 const KNOWN_INCOMPATIBLE = 0b11111n;
-/** Autoclear feature bit 0 (bytes 88-95): the bitmaps extension was kept up to date by every writer. */
-const AUTOCLEAR_BITMAPS = 1n;
+/**
+ * Autoclear feature bits (bytes 88-95): the bitmaps extension was kept up to date by every writer; the external
+ * data file alone is the disk too.
+ */
+const AUTOCLEAR = { bitmaps: 1n, rawExternalData: 2n } as const;
 
 /** Header extension that names the backing file's format. */
 export const BACKING_FORMAT_EXTENSION = 0xe2792aca;
@@ -57,6 +60,8 @@ export interface Qcow2Header {
   readonly backingName: string | undefined;
   readonly backingFormat: string | undefined;
   readonly externalDataName: string | undefined;
+  /** The external data file alone shows the same disk. */
+  readonly externalDataRaw: boolean;
   readonly bitmaps: BitmapDirectory | undefined;
   /** Entries of one L2 table. */
   readonly l2EntryCount: number;
@@ -129,7 +134,8 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
     compression: features.zstd ? 'zstd' : 'deflate-raw',
     backingName: readBackingName(firstCluster, view, clusterBytes),
     backingFormat: extensions.backingFormat,
-    externalDataName: extensions.externalDataName,
+    externalDataName: features.externalData ? extensions.externalDataName : undefined,
+    externalDataRaw: features.externalDataRaw,
     bitmaps: extensions.bitmaps,
     l2EntryCount: clusterBytes / l2EntryBytes,
     l2EntryBytes,
@@ -182,6 +188,7 @@ interface Features {
   readonly refcountBits: number;
   readonly dirty: boolean;
   readonly externalData: boolean;
+  readonly externalDataRaw: boolean;
   readonly extendedL2: boolean;
   readonly zstd: boolean;
   readonly bitmapsValid: boolean;
@@ -192,6 +199,7 @@ const V2_FEATURES: Features = {
   refcountBits: 16,
   dirty: false,
   externalData: false,
+  externalDataRaw: false,
   extendedL2: false,
   zstd: false,
   bitmapsValid: false,
@@ -226,6 +234,7 @@ function readFeatures(cluster: Uint8Array): Features {
   const refcountOrder = view.getUint32(96);
   if (refcountOrder > 6)
     refuse('IMAGE_MALFORMED', `qcow2 refcount_order is ${refcountOrder}, not 0 to 6`, 96);
+  const autoclear = view.getBigUint64(88);
   const compressionType = headerBytes > V3_HEADER_BYTES ? (cluster[104] ?? 0) : 0;
   if ((compressionType !== 0) !== has(INCOMPATIBLE.compressionType)) {
     refuse('IMAGE_MALFORMED', `qcow2 compression type ${compressionType} does not fit its feature bit`, 104);
@@ -237,9 +246,10 @@ function readFeatures(cluster: Uint8Array): Features {
     refcountBits: 2 ** refcountOrder,
     dirty: has(INCOMPATIBLE.dirty),
     externalData: has(INCOMPATIBLE.externalData),
+    externalDataRaw: has(INCOMPATIBLE.externalData) && (autoclear & AUTOCLEAR.rawExternalData) !== 0n,
     extendedL2: has(INCOMPATIBLE.extendedL2),
     zstd: compressionType === 1,
-    bitmapsValid: (view.getBigUint64(88) & AUTOCLEAR_BITMAPS) !== 0n,
+    bitmapsValid: (autoclear & AUTOCLEAR.bitmaps) !== 0n,
   };
 }
 

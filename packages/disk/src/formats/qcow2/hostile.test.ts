@@ -7,7 +7,7 @@ import type { ReferenceGate } from '../../disk/reference-gate.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { memorySource } from '../../io/memory.ts';
-import { assertSameBytes, testFolder } from '../images.testkit.ts';
+import { assertSameBytes, testFolder, tool } from '../images.testkit.ts';
 import { checkQcow2 } from './check.ts';
 import { qcow2 } from './format.ts';
 import { inFolder, qemuBytes, qemuImage } from './qcow2.testkit.ts';
@@ -262,6 +262,41 @@ test('a small file cannot show a huge disk full of data', async (context) => {
   bomb.fill(0, start);
   const disk = await qcow2.open(memorySource(bomb), { references: neverAsked });
   for await (const { kind } of disk.extents(0, disk.virtualSizeBytes)) assert.equal(kind, 'hole');
+});
+
+test('clusters of the guest that share one of the file are refused when they are more than the file', async (context) => {
+  const made = await image(context);
+  const entry = made.bytes.readBigUInt64BE(made.l2);
+  for (let i = 0; i < 256; i++) made.bytes.writeBigUInt64BE(entry, made.l2 + i * 8);
+  const disk = await qcow2.open(memorySource(made.bytes), { references: neverAsked });
+  const walks = [disk.extents(0, 2 ** 20), disk.storedRuns?.(0, 2 ** 20) ?? []];
+  for (const walk of walks) await assert.rejects(Array.fromAsync<unknown>(walk), { code: 'IMAGE_LIMIT' });
+  await disk.read(0, new Uint8Array(4096));
+});
+
+test('compressed clusters of the guest that share their bytes in the file are refused', async (context) => {
+  const at = inFolder(await testFolder(context));
+  const path = await qemuImage(at('a.qcow2'), '512m', '', ['write -c -P 1 0 64k']);
+  const bytes = await readFile(path);
+  const l2 = Number(bytes.readBigUInt64BE(Number(bytes.readBigUInt64BE(40))) & OFFSET);
+  const entry = bytes.readBigUInt64BE(l2);
+  for (let i = 0; i < 8192; i++) bytes.writeBigUInt64BE(entry, l2 + i * 8);
+  const disk = await qcow2.open(memorySource(bytes), { references: neverAsked });
+  await assert.rejects(Array.fromAsync(disk.extents(0, disk.virtualSizeBytes)), { code: 'IMAGE_LIMIT' });
+});
+
+test('a sound image that compresses as far as can be is walked', async (context) => {
+  const at = inFolder(await testFolder(context));
+  for (const type of ['zlib', 'zstd']) {
+    for (const size of ['512', '4k', '64k', '2M']) {
+      const options = `compression_type=${type},cluster_size=${size}`;
+      await qemuImage(at('plain.qcow2'), '24m', '', ['write -P 1 0 24m']);
+      const convert = ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', '-o', options];
+      await tool('qemu-img', ...convert, at('plain.qcow2'), at('packed.qcow2'));
+      const bytes = await readFile(at('packed.qcow2'));
+      await readAll(memorySource(bytes));
+    }
+  }
 });
 
 test('any damaged byte of header and tables ends in an image error or a disk, never otherwise', async (context) => {

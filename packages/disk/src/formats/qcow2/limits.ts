@@ -27,3 +27,9 @@ export const BITMAP_COUNT_MAX = 65535;
 export const BITMAP_DIRECTORY_BYTES_MAX: number = 64 * MIB;
 /** BME_MAX_PHYS_SIZE of qemu is 512 MiB of bitmap: at the smallest cluster, a table of this size. */
 export const BITMAP_TABLE_BYTES_MAX: number = 8 * MIB;
+/** Decompressed clusters that a reader keeps, two of the largest: small reads come back to the same one. */
+export const CLUSTER_CACHE_BYTES: number = 4 * MIB;
+/** Internal snapshots that `details` lists; the count goes on. */
+export const SNAPSHOTS_LISTED_MAX = 1000;
+/** deflate makes at most this many bytes of one (zlib, "Technical Details"). */
+export const DEFLATE_RATIO_MAX = 1032;

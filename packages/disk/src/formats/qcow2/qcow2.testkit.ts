@@ -10,6 +10,7 @@ import { fileSource } from '../../io/node-file.ts';
 import { assertExtentsTellTheTruth, assertSameBytes, diskBytes, tool } from '../images.testkit.ts';
 import { openDisk } from '../open.ts';
 import { rawDisk } from '../raw/format.ts';
+import { assertRunsTellTheTruth } from '../stored-runs.testkit.ts';
 
 /** Makes a qcow2 with qemu-img and runs qemu-io commands on it. */
 export async function qemuImage(
@@ -41,6 +42,7 @@ export async function openWithFiles(
   context: TestContext,
   path: string,
   files: Readonly<Record<string, { path: string; format?: string }>> = {},
+  snapshot?: string,
 ): Promise<Disk> {
   const openers = Object.entries(files).map(([name, file]) => {
     const open = async (): Promise<ResolvedReference> => ({
@@ -51,7 +53,8 @@ export async function openWithFiles(
   });
   const source = await fileSource(path);
   context.after(() => source.close());
-  const disk = await openDisk(source, { format: 'qcow2', references: suppliedReferences(new Map(openers)) });
+  const references = suppliedReferences(new Map(openers));
+  const disk = await openDisk(source, { format: 'qcow2', references, snapshot });
   context.after(() => disk.close());
   return disk;
 }
@@ -68,6 +71,9 @@ export async function assertReadsAs(disk: Disk, bytes: Uint8Array, what: string)
     assertSameBytes(part, bytes.subarray(from, from + length), `${what}: ${length} bytes at ${from}`);
   }
   await assertExtentsTellTheTruth(disk);
+  await assertRunsTellTheTruth(disk);
+  for (let from = 0; from < bytes.length; from += 1 + Math.floor(bytes.length / 3))
+    await assertRunsTellTheTruth(disk, from, Math.min(bytes.length, from + 100_001));
 }
 
 /** A folder's path joined with names. */

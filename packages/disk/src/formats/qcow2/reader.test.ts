@@ -360,28 +360,6 @@ test('closing a disk closes the files of its chain, and so does a refusal', asyn
   assert.equal(closed, 3);
 });
 
-test('an external data file is refused, named or not, and what was resolved is closed', async (context) => {
-  const at = inFolder(await testFolder(context));
-  const create = ['create', '-q', '-f', 'qcow2', '-o', `data_file=${at('data.raw')}`];
-  await tool('qemu-img', ...create, at('a.qcow2'), '1m');
-  const image = await readFile(at('a.qcow2'));
-  await assert.rejects(qcow2.open(memorySource(image), { references: denyReferences }), {
-    code: 'IMAGE_REFERENCE',
-    structure: 'qcow2 external data file name',
-  });
-  let closed = 0;
-  const references = {
-    resolve: async () => ({
-      source: { ...memorySource(new Uint8Array(0)), close: async () => void closed++ },
-    }),
-  };
-  await assert.rejects(qcow2.open(memorySource(image), { references }), { code: 'IMAGE_UNSUPPORTED' });
-  assert.equal(closed, 1);
-  const name = image.indexOf(Buffer.from('44415441', 'hex'));
-  image.writeUInt32BE(0x12345678, name);
-  await assert.rejects(qcow2.open(memorySource(image), { references }), { code: 'IMAGE_REFERENCE' });
-});
-
 test('an encrypted image is refused by name', async (context) => {
   const at = inFolder(await testFolder(context));
   const aes = ['--object', 'secret,id=s,data=x', '-o', 'encrypt.format=aes,encrypt.key-secret=s'];

@@ -1,23 +1,25 @@
 import { forEachBounded } from '../../convert/bounded.ts';
-import type { Disk, Extent } from '../../disk/disk.ts';
+import type { DetailValue, Disk, Extent, StoredRun } from '../../disk/disk.ts';
+import { parentExtents, parentRuns } from '../../disk/parent-runs.ts';
 import { ImageError, invariant } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
-import { decompress } from '../../io/node-codec.ts';
 import { readZeroExtended } from '../../view/view.ts';
 import type { OpenOptions } from '../format.ts';
 import { type OpenedReference, openReference } from '../reference.ts';
+import { CompressedClusters, type CompressedRun } from './compressed-clusters.ts';
 import { type Qcow2Header, readHeader } from './header.ts';
-import { clusterRuns, type Qcow2Run } from './runs.ts';
+import { clusterRuns, type Qcow2Files, type Qcow2Run } from './runs.ts';
+import {
+  chosenSnapshot,
+  headerOfSnapshot,
+  readSnapshots,
+  type Snapshot,
+  snapshotDetails,
+} from './snapshots.ts';
 import { Qcow2Tables } from './tables.ts';
 
-type CompressedRun = Extract<Qcow2Run, { kind: 'compressed' }>;
 type DataRun = Extract<Qcow2Run, { kind: 'data' }>;
 
-/** Compressed clusters that stand closer than this in the file are fetched with one read. */
-const COMPRESSED_GAP_BYTES = 4096;
-/** Most bytes of one such read. */
-const COMPRESSED_GROUP_BYTES = 2 * 1024 * 1024;
-const DECOMPRESSIONS_AT_ONCE = 16;
 const READS_AT_ONCE = 16;
 
 /** What qemu calls formats that have another name here; its protocol names mean the bare bytes. */
@@ -27,73 +29,129 @@ const QEMU_FORMAT_NAMES: ReadonlyMap<string, string> = new Map([
   ['host_device', 'raw'],
 ]);
 
-/** Opens a qcow2 image (version 2 or 3) and its backing chain, through the gate. */
+/**
+ * Opens a qcow2 image (version 2 or 3), in its present state or that of an internal snapshot, with its external
+ * data file and its backing chain, both through the gate.
+ */
 export async function openQcow2(source: ByteSource, options: OpenOptions): Promise<Disk> {
-  const header = await readHeader(source, options.signal);
-  if (header.externalDataName !== undefined) await refuseExternalData(header.externalDataName, options);
-  const tables = await Qcow2Tables.open(source, header, options.signal);
-  const backing =
-    header.backingName === undefined
-      ? undefined
-      : await openReference(
-          source,
-          {
-            kind: 'backing file',
-            name: header.backingName,
-            format: QEMU_FORMAT_NAMES.get(header.backingFormat ?? '') ?? header.backingFormat,
-            structure: 'qcow2 backing file name',
-          },
-          options,
-        );
-  return new Qcow2Disk(source, header, tables, backing);
+  const { signal } = options;
+  const present = await readHeader(source, signal);
+  const warnings: string[] = [];
+  const snapshots = await snapshotsOf(source, present, options, warnings);
+  const header =
+    options.snapshot === undefined
+      ? present
+      : headerOfSnapshot(present, chosenSnapshot(snapshots, options.snapshot));
+  const tables = await Qcow2Tables.open(source, header, signal);
+  const data =
+    header.externalDataName === undefined
+      ? source
+      : await openExternalData(source, header.externalDataName, options);
+  try {
+    const files = { header, source, data };
+    return new Qcow2Disk(files, tables, await openBacking(source, header, options), snapshots, warnings);
+  } catch (error) {
+    if (data !== source) await data.close();
+    throw error;
+  }
 }
 
-async function refuseExternalData(name: string, options: OpenOptions): Promise<never> {
+/** Only who chooses one needs them: damage is a warning to all others, and what arrives is not asked ahead. */
+async function snapshotsOf(
+  source: ByteSource,
+  header: Qcow2Header,
+  options: OpenOptions,
+  warnings: string[],
+): Promise<readonly Snapshot[]> {
+  const isChosen = options.snapshot !== undefined;
+  if (header.snapshotCount === 0 || (source.sequential && !isChosen)) return [];
+  try {
+    return (await readSnapshots(source, header, options.signal)).snapshots;
+  } catch (error) {
+    if (isChosen || !(error instanceof ImageError)) throw error;
+    warnings.push(`the internal snapshots cannot be read: ${error.message}`);
+    return [];
+  }
+}
+
+async function openExternalData(source: ByteSource, name: string, options: OpenOptions): Promise<ByteSource> {
   const structure = 'qcow2 external data file name';
-  const resolved = await options.references.resolve(
-    { kind: 'external data file', name, structure },
-    options.signal,
-  );
-  await resolved.source.close();
-  throw new ImageError('IMAGE_UNSUPPORTED', 'a qcow2 image with an external data file is not read', {
+  const reference = { kind: 'external data file', name, format: 'raw', structure } as const;
+  const { source: data } = await options.references.resolve(reference, options.signal);
+  if (data !== source && data.name !== source.name) return data;
+  await data.close();
+  throw new ImageError('IMAGE_REFERENCE', 'the image is given as its own external data file', {
     structure,
-    hint: 'convert it to a qcow2 without one first, with qemu-img convert',
+    hint: 'supply the right file',
   });
+}
+
+async function openBacking(
+  source: ByteSource,
+  header: Qcow2Header,
+  options: OpenOptions,
+): Promise<OpenedReference | undefined> {
+  if (header.backingName === undefined) return undefined;
+  const reference = {
+    kind: 'backing file',
+    name: header.backingName,
+    format: QEMU_FORMAT_NAMES.get(header.backingFormat ?? '') ?? header.backingFormat,
+    structure: 'qcow2 backing file name',
+  } as const;
+  // The snapshot that was chosen is one of this image.
+  return openReference(source, reference, { ...options, snapshot: undefined });
+}
+
+function detailsOf(header: Qcow2Header, snapshots: readonly Snapshot[]): Record<string, DetailValue> {
+  return {
+    version: header.version,
+    clusterSizeBytes: header.clusterBytes,
+    compressionType: header.compression === 'zstd' ? 'zstd' : 'zlib',
+    extendedL2: header.extendedL2,
+    refcountBits: header.refcountBits,
+    snapshotCount: header.snapshotCount,
+    snapshots: snapshotDetails(snapshots),
+    backingFile: header.backingName ?? null,
+    backingFormat: header.backingFormat ?? null,
+    externalDataFile: header.externalDataName ?? null,
+    externalDataFileRaw: header.externalDataRaw,
+  };
 }
 
 class Qcow2Disk implements Disk {
   readonly format = 'qcow2';
   readonly virtualSizeBytes: number;
+  readonly sequential: boolean;
   readonly details: Disk['details'];
-  readonly warnings: string[] = [];
-  readonly #source: ByteSource;
-  readonly #header: Qcow2Header;
+  readonly warnings: readonly string[];
+  readonly #files: Qcow2Files;
   readonly #tables: Qcow2Tables;
   readonly #backing: OpenedReference | undefined;
+  readonly #compressed: CompressedClusters;
 
   constructor(
-    source: ByteSource,
-    header: Qcow2Header,
+    files: Qcow2Files,
     tables: Qcow2Tables,
     backing: OpenedReference | undefined,
+    snapshots: readonly Snapshot[],
+    warnings: readonly string[],
   ) {
-    this.#source = source;
-    this.#header = header;
+    const { header, source, data } = files;
+    this.#files = files;
     this.#tables = tables;
     this.#backing = backing;
+    this.#compressed = new CompressedClusters(
+      source,
+      header.compression,
+      header.clusterBytes,
+      'qcow2 compressed cluster',
+    );
     this.virtualSizeBytes = header.virtualSizeBytes;
-    this.details = {
-      version: header.version,
-      clusterSizeBytes: header.clusterBytes,
-      compressionType: header.compression === 'zstd' ? 'zstd' : 'zlib',
-      extendedL2: header.extendedL2,
-      refcountBits: header.refcountBits,
-      snapshotCount: header.snapshotCount,
-      backingFile: header.backingName ?? null,
-      backingFormat: header.backingFormat ?? null,
-    };
-    if (header.dirty)
-      this.warnings.push('the image was not closed cleanly (dirty bit); its refcounts may be wrong');
+    this.sequential = [source, data, backing?.disk].some((part) => part?.sequential === true);
+    this.details = detailsOf(header, snapshots);
+    this.warnings = header.dirty
+      ? [...warnings, 'the image was not closed cleanly (dirty bit); its refcounts may be wrong']
+      : warnings;
   }
 
   async *extents(
@@ -105,26 +163,46 @@ class Qcow2Disk implements Disk {
       const offsetBytes = Math.max(run.offsetBytes, fromBytes);
       const end = Math.min(run.offsetBytes + run.lengthBytes, toBytes);
       const lengthBytes = end - offsetBytes;
-      if (run.kind === 'hole') yield* this.#backingExtents(offsetBytes, end, signal);
+      if (run.kind === 'hole') yield* parentExtents(this.#backing?.disk, offsetBytes, end, signal);
       else if (run.kind === 'compressed') yield { kind: 'data', compressed: true, offsetBytes, lengthBytes };
       else yield { kind: run.kind, offsetBytes, lengthBytes };
     }
   }
 
-  async *#backingExtents(
+  async *storedRuns(
     fromBytes: number,
     toBytes: number,
     signal?: AbortSignal,
-  ): AsyncGenerator<Extent, void, undefined> {
-    const backing = this.#backing?.disk;
-    const inside = Math.min(toBytes, Math.max(fromBytes, backing?.virtualSizeBytes ?? fromBytes));
-    if (backing !== undefined && inside > fromBytes) yield* backing.extents(fromBytes, inside, signal);
-    if (inside < toBytes) yield { kind: 'hole', offsetBytes: inside, lengthBytes: toBytes - inside };
+  ): AsyncGenerator<StoredRun, void, undefined> {
+    const { source, header } = this.#files;
+    for await (const run of this.#runs(fromBytes, toBytes, signal)) {
+      const offsetBytes = Math.max(run.offsetBytes, fromBytes);
+      const end = Math.min(run.offsetBytes + run.lengthBytes, toBytes);
+      const lengthBytes = end - offsetBytes;
+      if (run.kind === 'compressed') {
+        const { hostBytes: sourceBytes, storedBytes } = run;
+        const unit = { offsetBytes: run.offsetBytes, lengthBytes: run.lengthBytes };
+        yield { kind: 'packed', ...unit, compression: header.compression, source, sourceBytes, storedBytes };
+      } else if (run.kind === 'hole') yield* parentRuns(this.#backing?.disk, offsetBytes, end, signal);
+      else if (run.kind === 'data') yield* this.#dataRuns(run, offsetBytes, end);
+      else yield { kind: 'zero', offsetBytes, lengthBytes };
+    }
+  }
+
+  /** What a file that ends inside its last cluster has not is left to `read`. */
+  *#dataRuns(run: DataRun, offsetBytes: number, end: number): Iterable<StoredRun> {
+    const { data } = this.#files;
+    const sourceBytes = run.hostBytes + (offsetBytes - run.offsetBytes);
+    const available = Math.min(end - offsetBytes, Math.max(0, data.lengthBytes - sourceBytes));
+    if (available > 0)
+      yield { kind: 'plain', offsetBytes, lengthBytes: available, source: data, sourceBytes };
+    const missing = end - offsetBytes - available;
+    if (missing > 0) yield { kind: 'opaque', offsetBytes: offsetBytes + available, lengthBytes: missing };
   }
 
   #runs(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncGenerator<Qcow2Run, void, undefined> {
     invariant(toBytes <= this.virtualSizeBytes, 'a range lies inside the disk');
-    return clusterRuns(this.#source, this.#header, this.#tables, fromBytes, toBytes, signal);
+    return clusterRuns(this.#files, this.#tables, fromBytes, toBytes, signal);
   }
 
   async read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
@@ -143,16 +221,17 @@ class Qcow2Disk implements Disk {
       else reads.push(() => readZeroExtended(backing, from, part, signal));
     }
     await forEachBounded(reads, READS_AT_ONCE, (read) => read());
-    await this.#readCompressed(compressed, offsetBytes, into, signal);
+    await this.#compressed.read(compressed, offsetBytes, into, signal);
   }
 
   /** A file may end inside its last cluster, on a sector: the rest of that cluster reads as zeros. */
   async #readData(run: DataRun, fromBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const { data, header } = this.#files;
     const hostBytes = run.hostBytes + (fromBytes - run.offsetBytes);
-    const available = Math.min(into.length, Math.max(0, this.#source.lengthBytes - hostBytes));
+    const available = Math.min(into.length, Math.max(0, data.lengthBytes - hostBytes));
     if (available < into.length) {
       const missing = into.length - available;
-      if (missing >= this.#header.clusterBytes || this.#source.lengthBytes % 512 !== 0) {
+      if (missing >= header.clusterBytes || data.lengthBytes % 512 !== 0) {
         throw new ImageError(
           'IMAGE_TRUNCATED',
           `the file ends inside the data of guest offset ${fromBytes}`,
@@ -164,55 +243,12 @@ class Qcow2Disk implements Disk {
       }
       into.fill(0, available);
     }
-    if (available > 0) await this.#source.read(hostBytes, into.subarray(0, available), signal);
-  }
-
-  async #readCompressed(
-    runs: CompressedRun[],
-    offsetBytes: number,
-    into: Uint8Array,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const decompressOne = async ({ run, stored }: { run: CompressedRun; stored: Uint8Array }) => {
-      signal?.throwIfAborted();
-      const { compression, clusterBytes } = this.#header;
-      const structure = 'qcow2 compressed cluster';
-      const plain = await decompress(compression, stored, clusterBytes, structure, run.hostBytes);
-      const from = Math.max(run.offsetBytes, offsetBytes);
-      const to = Math.min(run.offsetBytes + run.lengthBytes, offsetBytes + into.length);
-      into.set(plain.subarray(from - run.offsetBytes, to - run.offsetBytes), from - offsetBytes);
-    };
-    await forEachBounded(this.#storedClusters(runs, signal), DECOMPRESSIONS_AT_ONCE, decompressOne);
-  }
-
-  /** Fetches neighbours together: compressed clusters are small and mostly stand in guest order. */
-  async *#storedClusters(
-    runs: CompressedRun[],
-    signal?: AbortSignal,
-  ): AsyncGenerator<{ run: CompressedRun; stored: Uint8Array }, void, undefined> {
-    for (let first = 0; first < runs.length; ) {
-      const start = runs[first]?.hostBytes ?? 0;
-      let end = start;
-      let next = first;
-      for (let run = runs[next]; run !== undefined; run = runs[++next]) {
-        const runEnd = run.hostBytes + run.storedBytes;
-        if (next > first) {
-          if (run.hostBytes < start || run.hostBytes > end + COMPRESSED_GAP_BYTES) break;
-          if (runEnd - start > COMPRESSED_GROUP_BYTES) break;
-        }
-        end = Math.max(end, runEnd);
-      }
-      const bytes = new Uint8Array(end - start);
-      await this.#source.read(start, bytes, signal);
-      for (const run of runs.slice(first, next)) {
-        const at = run.hostBytes - start;
-        yield { run, stored: bytes.subarray(at, at + run.storedBytes) };
-      }
-      first = next;
-    }
+    if (available > 0) await data.read(hostBytes, into.subarray(0, available), signal);
   }
 
   async close(): Promise<void> {
+    const { source, data } = this.#files;
     await this.#backing?.close();
+    if (data !== source) await data.close();
   }
 }

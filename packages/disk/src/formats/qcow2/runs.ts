@@ -1,6 +1,8 @@
 import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
+import type { CompressedRun } from './compressed-clusters.ts';
 import type { Qcow2Header } from './header.ts';
+import { MappedBytes } from './mapped-bytes.ts';
 import { compressedPlace, entryOffset, type Qcow2Tables, requireOutsideTables } from './tables.ts';
 
 /** Host offsets have 56 bits. */
@@ -16,15 +18,16 @@ export type Qcow2Run =
       readonly lengthBytes: number;
       readonly hostBytes: number;
     }
-  /** One compressed cluster: `offsetBytes` is its start in the guest, whatever part of it was asked for. */
-  | {
-      readonly kind: 'compressed';
-      readonly offsetBytes: number;
-      readonly lengthBytes: number;
-      readonly hostBytes: number;
-      /** Whole sectors that hold the data: at least as long as it. */
-      readonly storedBytes: number;
-    };
+  | CompressedRun;
+
+/** The files of an image, and where in them its tables are. */
+export interface Qcow2Files {
+  readonly header: Qcow2Header;
+  /** Holds the tables, and compressed clusters. */
+  readonly source: ByteSource;
+  /** Holds the plain clusters: the same file, or the external data file. */
+  readonly data: ByteSource;
+}
 
 interface Place {
   readonly structure: string;
@@ -34,17 +37,17 @@ interface Place {
 /**
  * The runs that overlap [from, to), which they cover, in guest order, those of one kind joined within an L2 table
  * when they also follow each other in the file. The first and the last may reach beyond the range, but not
- * beyond the virtual size rounded up to a cluster.
+ * beyond the virtual size rounded up to a cluster. Throws IMAGE_LIMIT when clusters share bytes of the file.
  */
 export async function* clusterRuns(
-  source: ByteSource,
-  header: Qcow2Header,
+  files: Qcow2Files,
   tables: Qcow2Tables,
   fromBytes: number,
   toBytes: number,
   signal?: AbortSignal,
 ): AsyncGenerator<Qcow2Run, void, undefined> {
-  const { clusterBytes, l2EntryCount } = header;
+  const { clusterBytes, l2EntryCount, compression } = files.header;
+  const mapped = new MappedBytes(files.data.lengthBytes, files.source.lengthBytes, clusterBytes, compression);
   const tableBytes = clusterBytes * l2EntryCount;
   if (fromBytes >= toBytes) return;
   for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
@@ -60,11 +63,14 @@ export async function* clusterRuns(
       const table = await tables.l2Table(l2Offset, signal);
       const first = Math.floor(at / clusterBytes) % l2EntryCount;
       const count = Math.ceil((tableEnd - at) / clusterBytes);
-      const decoder = new TableDecoder(source, header, table, l2Offset);
+      const decoder = new TableDecoder(files, table, l2Offset);
       for (const run of joinRuns(decoder.runs(l1Index * tableBytes, first, first + count))) {
         // Subclusters of the first and the last cluster may lie outside of the range.
         const overlaps = run.offsetBytes < toBytes && run.offsetBytes + run.lengthBytes > fromBytes;
-        if (overlaps) yield run;
+        if (!overlaps) continue;
+        if (run.kind === 'compressed') mapped.addCompressed(run);
+        else if (run.kind === 'data') mapped.addPlain(run.lengthBytes);
+        yield run;
       }
     }
     at = tableEnd;
@@ -92,12 +98,14 @@ function* joinRuns(runs: Iterable<Qcow2Run>): Iterable<Qcow2Run> {
 
 class TableDecoder {
   readonly #source: ByteSource;
+  readonly #data: ByteSource;
   readonly #header: Qcow2Header;
   readonly #table: DataView;
   readonly #tableOffset: number;
 
-  constructor(source: ByteSource, header: Qcow2Header, table: DataView, tableOffset: number) {
+  constructor({ header, source, data }: Qcow2Files, table: DataView, tableOffset: number) {
     this.#source = source;
+    this.#data = data;
     this.#header = header;
     this.#table = table;
     this.#tableOffset = tableOffset;
@@ -130,6 +138,13 @@ class TableDecoder {
 
   #compressed(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
     const place = this.#place(at);
+    if (this.#data !== this.#source) {
+      throw new ImageError(
+        'IMAGE_MALFORMED',
+        'a compressed cluster cannot be in an external data file',
+        place,
+      );
+    }
     const { hostBytes, sectorCount } = compressedPlace(high, low, this.#header.clusterBits);
     if (hostBytes >= HOST_BYTES_END || high >= 0x80000000) {
       throw new ImageError('IMAGE_MALFORMED', 'a compressed cluster has reserved bits set', place);
@@ -195,8 +210,10 @@ class TableDecoder {
   #hostCluster(at: number, high: number, low: number): number {
     const place = this.#place(at);
     const hostBytes = this.#soundOffset(at, high, low);
-    requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
-    if (hostBytes >= this.#source.lengthBytes) {
+    if (this.#data === this.#source) {
+      requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
+    }
+    if (hostBytes >= this.#data.lengthBytes) {
       throw new ImageError('IMAGE_TRUNCATED', `a cluster stands at ${hostBytes}, beyond the end`, place);
     }
     return hostBytes;

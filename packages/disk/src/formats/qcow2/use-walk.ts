@@ -2,9 +2,10 @@ import { viewOf } from '../../bytes/fields.ts';
 import { ceilDivide } from '../../bytes/numbers.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import type { Findings } from '../findings.ts';
+import type { HostRun } from './bitmaps.ts';
 import type { Qcow2Header } from './header.ts';
 import { HostClusterCounts } from './refcounts.ts';
-import type { HostRun, L1Place } from './snapshots.ts';
+import type { L1Place } from './snapshots.ts';
 import { compressedPlace, entryOffset } from './tables.ts';
 
 const L1_STRUCTURE = 'qcow2 L1 table';
