@@ -95,7 +95,6 @@ export class Threads<Task, Answer> {
       // What the program was started with is not for a thread: `--input-type` would keep it from starting.
       execArgv: [],
     });
-    worker.unref();
     const waiting: Waiting<Task, Answer>[] = [];
     const thread: Hand<Task, Answer> = {
       waiting,
@@ -119,6 +118,8 @@ export class Threads<Task, Answer> {
     });
     worker.on('error', (error) => this.#lose(thread, error));
     worker.on('exit', (code) => this.#lose(thread, new Error(`a thread ended with ${code}`)));
+    // Last: to listen for messages would keep the process alive again.
+    worker.unref();
   }
 
   /** What a thread that died was asked for fails; the others' work goes on. */
