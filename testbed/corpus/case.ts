@@ -23,7 +23,9 @@ export interface HostileCase {
   /** Guest offsets at which the damage shows, for disks too large to be read byte by byte. */
   readonly at?: readonly number[];
   /** What the caller supplies for names inside the image. `itself` is the image once more. */
-  readonly files?: Readonly<Record<string, { readonly image: CorpusImage | 'itself'; readonly format?: string }>>;
+  readonly files?: Readonly<
+    Record<string, { readonly image: CorpusImage | 'itself'; readonly format?: string }>
+  >;
   readonly snapshot?: string;
   readonly member?: string;
 }

@@ -1,7 +1,7 @@
-import type { CorpusImage, Patch } from './image.ts';
-import { resized } from './image.ts';
 import type { Expected, HostileCase } from './case.ts';
 import { TRUNCATED } from './case.ts';
+import type { CorpusImage, Patch } from './image.ts';
+import { resized } from './image.ts';
 
 function field(lengthBytes: number, set: (view: DataView) => void): Uint8Array {
   const bytes = new Uint8Array(lengthBytes);
@@ -9,7 +9,10 @@ function field(lengthBytes: number, set: (view: DataView) => void): Uint8Array {
   return bytes;
 }
 
-export const u8 = (offsetBytes: number, value: number): Patch => ({ offsetBytes, bytes: Uint8Array.of(value) });
+export const u8 = (offsetBytes: number, value: number): Patch => ({
+  offsetBytes,
+  bytes: Uint8Array.of(value),
+});
 export const be16 = (offsetBytes: number, value: number): Patch => ({
   offsetBytes,
   bytes: field(2, (view) => view.setUint16(0, value)),

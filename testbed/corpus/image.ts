@@ -19,6 +19,8 @@ export interface CorpusImage {
 /** Images up to this length are laid out in memory; the source of a longer one looks at its patches. */
 const LAID_OUT_BYTES = 8 * 2 ** 20;
 
+const READS_A_TURN = 64;
+
 export function imageOf(lengthBytes: number, ...patches: readonly Patch[]): CorpusImage {
   return { lengthBytes, patches };
 }
@@ -116,6 +118,7 @@ function touchedRanges(image: CorpusImage): { offsetBytes: number; endBytes: num
 /** The image as a file that knows its holes. A read beyond it is a mistake of the reader, not of the image. */
 export function corpusSource(image: CorpusImage, name: string): ByteSource {
   const laidOut = image.lengthBytes <= LAID_OUT_BYTES ? bytesOf(image) : undefined;
+  let readCount = 0;
   return {
     name,
     lengthBytes: image.lengthBytes,
@@ -124,6 +127,8 @@ export function corpusSource(image: CorpusImage, name: string): ByteSource {
       const end = offsetBytes + into.length;
       if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0 || end > image.lengthBytes)
         throw new Error(`read of ${into.length} bytes at ${offsetBytes}, outside of the source`);
+      // As a file does: timers have their turn.
+      if (++readCount % READS_A_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
       if (laidOut !== undefined) into.set(laidOut.subarray(offsetBytes, end));
       else readImage(image, offsetBytes, into);
     },

@@ -22,7 +22,9 @@ for (const family of families) {
     problemCount += problems.length;
     for (const problem of problems) console.log(problem);
     if (showsNames) {
-      const ends = trial.results.map(({ way, end, cpuMs: ms }) => `${way} ${'code' in end ? end.code : end.kind} ${ms}`);
+      const ends = trial.results.map(
+        ({ way, end, cpuMs: ms }) => `${way} ${'code' in end ? end.code : end.kind} ${ms}`,
+      );
       console.log(`  ${trial.hostile.name}: ${ends.join(', ')} ms`);
     }
     for (const result of trial.results) cpuMs += result.cpuMs;

@@ -1,4 +1,5 @@
 import zlib from 'node:zlib';
+import { refusedWith } from './case.ts';
 import { be16, be32, be64, bytesAt, type GoodImage, noise, pattern, type Structure, text } from './fields.ts';
 import { type CorpusImage, imageOf, type Patch } from './image.ts';
 
@@ -32,6 +33,8 @@ export interface Qcow2Image extends GoodImage {
   entry(cluster: number): number;
 }
 
+/** Less than a header is no file of the format, or the start of one. */
+const NO_HEADER = refusedWith('IMAGE_TRUNCATED', 'IMAGE_MALFORMED');
 const COPIED = 1n << 63n;
 const COMPRESSED = 1n << 62n;
 
@@ -99,7 +102,8 @@ export function qcow2Image(fields: Qcow2Fields = {}): Qcow2Image {
   let end = uses.length * clusterBytes;
   const use = (from: number, lengthBytes: number) => {
     const last = Math.floor((Math.floor((from + lengthBytes - 1) / 512) * 512) / clusterBytes);
-    for (let index = Math.floor(from / clusterBytes); index <= last; index++) uses[index] = (uses[index] ?? 0) + 1;
+    for (let index = Math.floor(from / clusterBytes); index <= last; index++)
+      uses[index] = (uses[index] ?? 0) + 1;
   };
   const content: Patch[] = [];
   for (const [cluster, what] of [...clusters].sort(([a], [b]) => a - b)) {
@@ -154,7 +158,7 @@ export function qcow2Image(fields: Qcow2Fields = {}): Qcow2Image {
     patches.push(be64(8, at + 8), be32(16, name.length), bytesAt(at + 8, name));
   }
   const structures: Structure[] = [
-    { name: 'header', offsetBytes: 0, lengthBytes: version === 2 ? 72 : headerLength },
+    { name: 'header', offsetBytes: 0, lengthBytes: version === 2 ? 72 : headerLength, cut: NO_HEADER },
     { name: 'refcount table', offsetBytes: refcountTable, lengthBytes: clusterBytes },
     { name: 'refcount block', offsetBytes: refcountBlock, lengthBytes: clusterBytes },
     { name: 'L1 table', offsetBytes: l1, lengthBytes: l1Count * 8 },

@@ -4,8 +4,8 @@ import {
   type HostileCase,
   LIMIT,
   MALFORMED,
-  readsAs,
   REFERENCE,
+  readsAs,
   refusedOrReads,
   refusedWith,
   TRUNCATED,
@@ -13,7 +13,14 @@ import {
 } from './case.ts';
 import { be16, be32, be64, bytesAt, cuts, noise, pattern, text, u8 } from './fields.ts';
 import { bent, bytesOf, type CorpusImage, imageOf, type Patch, resized } from './image.ts';
-import { type Cluster, packed, packedClusters, packedEntry, type Qcow2Image, qcow2Image } from './qcow2-image.ts';
+import {
+  type Cluster,
+  packed,
+  packedClusters,
+  packedEntry,
+  type Qcow2Image,
+  qcow2Image,
+} from './qcow2-image.ts';
 
 const format = 'qcow2';
 const COPIED = 1n << 63n;
@@ -76,9 +83,19 @@ function headerRows({ l1, refcountTable }: Qcow2Image, same: Expected): Row[] {
     ['LUKS without its header', UNSUPPORTED, be32(32, 2)],
     ['crypt_method 3', UNSUPPORTED, be32(32, 3)],
     ['an extension of 0xfffffff0 bytes', MALFORMED, be32(112, 0x12345678), be32(116, 0xfffffff0)],
-    ['an extension one byte longer than its cluster', MALFORMED, be32(112, 0x12345678), be32(116, 4096 - 119)],
+    [
+      'an extension one byte longer than its cluster',
+      MALFORMED,
+      be32(112, 0x12345678),
+      be32(116, 4096 - 119),
+    ],
     ['a bitmaps extension of 8 bytes', MALFORMED, be64(88, 1), be32(112, 0x23852875), be32(116, 8)],
-    ['the compatible and autoclear bits all set, no bitmaps', same, be64(80, 2n ** 64n - 1n), be64(88, 0xfffffffdn)],
+    [
+      'the compatible and autoclear bits all set, no bitmaps',
+      same,
+      be64(80, 2n ** 64n - 1n),
+      be64(88, 0xfffffffdn),
+    ],
     ['backing name of 1024 bytes', MALFORMED, be64(8, 512), be32(16, 1024)],
     ['backing name of 0xffffffff bytes', MALFORMED, be64(8, 512), be32(16, 0xffffffff)],
     ['backing name past the first cluster', MALFORMED, be64(8, 4090), be32(16, 10)],
@@ -115,7 +132,11 @@ function tableRows(good: Qcow2Image): Row[] {
     ['compressed at 2^57', MALFORMED, be64(entry(1), COMPRESSED | (2n ** 57n))],
     ['compressed and COPIED', MALFORMED, be64(entry(1), COPIED | COMPRESSED | dataAt(1))],
     ['compressed garbage', MALFORMED, be64(entry(1), packedEntry(Number(dataAt(0)), 4096, 12))],
-    ['compressed in the last byte of the file', MALFORMED, be64(entry(1), COMPRESSED | BigInt(image.lengthBytes - 1))],
+    [
+      'compressed in the last byte of the file',
+      MALFORMED,
+      be64(entry(1), COMPRESSED | BigInt(image.lengthBytes - 1)),
+    ],
     ['compressed data in the header', MALFORMED, be64(entry(1), packedEntry(4, 500, 12))],
     ['data in its own L2 table', MALFORMED, be64(entry(0), COPIED | BigInt(l2))],
     [
@@ -180,7 +201,9 @@ function* packedCases(zstd: boolean): Generator<HostileCase> {
     yield { name: `qcow2 ${name}: ${what}`, format, image, expected };
   }
   if (!zstd) return;
-  const frames = Buffer.concat([0, 1, 2, 3].map((part) => packed(pattern(4096, 2).subarray(part * 1024, (part + 1) * 1024), true)));
+  const frames = Buffer.concat(
+    [0, 1, 2, 3].map((part) => packed(pattern(4096, 2).subarray(part * 1024, (part + 1) * 1024), true)),
+  );
   const end = good.image.lengthBytes;
   yield {
     name: 'qcow2 zstd: a cluster of several frames',
@@ -289,10 +312,16 @@ function* referenceCases(): Generator<HostileCase> {
     name: 'qcow2: a backing file longer than the disk',
     format,
     image: raw.image,
-    files: { base: { image: imageOf(2 * size, { offsetBytes: 0, bytes: Uint8Array.of(7), count: 2 * size }) } },
+    files: {
+      base: { image: imageOf(2 * size, { offsetBytes: 0, bytes: Uint8Array.of(7), count: 2 * size }) },
+    },
     expected: readsAs({
       lengthBytes: size,
-      patches: [...under.patches, { offsetBytes: 9 * 4096, bytes: new Uint8Array(4096) }, ...raw.content.patches],
+      patches: [
+        ...under.patches,
+        { offsetBytes: 9 * 4096, bytes: new Uint8Array(4096) },
+        ...raw.content.patches,
+      ],
     }),
   };
   yield {
@@ -330,12 +359,22 @@ function* snapshotCases(): Generator<HostileCase> {
     ['whose L1 table has 0xffffffff entries', [be32(end + 8, 0xffffffff)], LIMIT],
     ['whose L1 table lies past the end', [be64(end, 2n ** 45n)], TRUNCATED],
     ['whose L1 table is unaligned', [be64(end, l1 + 8)], MALFORMED],
-    ['with extra data of 0xffffffff bytes', [be32(end + 36, 0xffffffff)], refusedWith('IMAGE_LIMIT', 'IMAGE_TRUNCATED')],
+    [
+      'with extra data of 0xffffffff bytes',
+      [be32(end + 36, 0xffffffff)],
+      refusedWith('IMAGE_LIMIT', 'IMAGE_TRUNCATED'),
+    ],
     ['of a disk of 2^60 bytes', [be64(end + 48, 2n ** 60n)], LIMIT],
     ['of a disk larger than its L1 table', [be64(end + 48, 2n ** 40n)], MALFORMED],
   ];
   for (const [what, changes, expected] of list) {
-    yield { name: `qcow2: the snapshot opened, ${what}`, format, image: entry(changes), snapshot: id, expected };
+    yield {
+      name: `qcow2: the snapshot opened, ${what}`,
+      format,
+      image: entry(changes),
+      snapshot: id,
+      expected,
+    };
     yield {
       name: `qcow2: the present state beside a snapshot ${what}`,
       format,
@@ -369,9 +408,17 @@ function* extendedCases(): Generator<HostileCase> {
   const list: readonly Row[] = [
     ['good extended L2', readsAs(good.content)],
     ['subclusters allocated and zero', MALFORMED, be32(good.entry(0) + 8, 1)],
-    ['a compressed cluster with subclusters', MALFORMED, be64(good.entry(0), COMPRESSED | BigInt(good.data.get(0) ?? 0))],
+    [
+      'a compressed cluster with subclusters',
+      MALFORMED,
+      be64(good.entry(0), COMPRESSED | BigInt(good.data.get(0) ?? 0)),
+    ],
     ['allocated subclusters at offset 0', MALFORMED, be64(good.entry(0), COPIED)],
-    ['the zero flag of plain L2 entries', MALFORMED, be64(good.entry(0), COPIED | BigInt(good.data.get(0) ?? 0) | 1n)],
+    [
+      'the zero flag of plain L2 entries',
+      MALFORMED,
+      be64(good.entry(0), COPIED | BigInt(good.data.get(0) ?? 0) | 1n),
+    ],
     ['allocated subclusters past the end', TRUNCATED, be64(good.entry(0), COPIED | (2n ** 50n))],
   ];
   yield* rows(good, list);
@@ -400,13 +447,27 @@ function* cases(): Generator<HostileCase> {
   ]);
   yield* cuts('qcow2 version 2', old, { format });
   const short = qcow2Image({ headerLength: 104 });
-  yield { name: 'qcow2: good, header of 104 bytes', format, image: short.image, expected: readsAs(short.content) };
+  yield {
+    name: 'qcow2: good, header of 104 bytes',
+    format,
+    image: short.image,
+    expected: readsAs(short.content),
+  };
   const tiny = qcow2Image({ clusterBits: 9, sizeBytes: 100 * 512 + 100, clusters: manyTables() });
-  yield { name: 'qcow2: good, clusters of 512 bytes', format, image: tiny.image, expected: readsAs(tiny.content) };
+  yield {
+    name: 'qcow2: good, clusters of 512 bytes',
+    format,
+    image: tiny.image,
+    expected: readsAs(tiny.content),
+  };
   yield* cuts('qcow2 with clusters of 512 bytes', tiny, { format });
   yield* rows(tiny, [
     ['two L1 entries name one L2 table', MALFORMED, be64(tiny.l1 + 8, COPIED | BigInt(tiny.l2.get(0) ?? 0))],
-    ['an L2 table is the data of another', MALFORMED, be64(tiny.l1 + 8, COPIED | BigInt(tiny.data.get(0) ?? 0))],
+    [
+      'an L2 table is the data of another',
+      MALFORMED,
+      be64(tiny.l1 + 8, COPIED | BigInt(tiny.data.get(0) ?? 0)),
+    ],
   ]);
   for (const zstd of [false, true]) {
     yield* packedCases(zstd);
@@ -423,7 +484,9 @@ function* cases(): Generator<HostileCase> {
 
 /** Data under two L1 entries of clusters of 512 bytes. */
 function manyTables(): Map<number, Cluster> {
-  return new Map<number, Cluster>([0, 1, 63, 64, 99, 100].map((cluster) => [cluster, { plain: noise(512, cluster + 1) }]));
+  return new Map<number, Cluster>(
+    [0, 1, 63, 64, 99, 100].map((cluster) => [cluster, { plain: noise(512, cluster + 1) }]),
+  );
 }
 
 export const qcow2: Family = { name: 'qcow2', cases };

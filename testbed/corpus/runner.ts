@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { HostileCase } from './case.ts';
-import { CPU_LIMIT_MS, type Way, type WayResult, ways as allWays } from './trial.ts';
+import { ways as allWays, CPU_LIMIT_MS, type Way, type WayResult } from './trial.ts';
 import type { TrialReport } from './trial-child.ts';
 
 /** What a case may take above what the process had: 64 MiB. */
@@ -190,7 +190,8 @@ export function exceedsMemory({ grownBytes }: Trial): boolean {
 /** What is wrong with how a case ended whatever its expectation is: limits, crashes, foreign files. */
 export function harm(trial: Trial): string[] {
   const problems = [...trial.strays];
-  if (exceedsMemory(trial)) problems.push(`took ${Math.round((trial.grownBytes ?? 0) / 2 ** 20)} MiB of memory`);
+  if (exceedsMemory(trial))
+    problems.push(`took ${Math.round((trial.grownBytes ?? 0) / 2 ** 20)} MiB of memory`);
   for (const { way, end, cpuMs } of trial.results) {
     if (cpuMs > CPU_LIMIT_MS) problems.push(`${way}: took ${cpuMs} ms of processor time`);
     if (end.kind === 'failed') problems.push(`${way}: ${end.message}`);

@@ -19,7 +19,8 @@ export interface TrialReport {
 
 const strays: string[] = [];
 
-for (const what of ['fs', 'child', 'worker', 'net', 'inspector', 'wasi', 'addon', 'ffi']) {
+// Not `inspector`: Node asks for it whenever a thread starts.
+for (const what of ['fs', 'child', 'worker', 'net', 'wasi', 'addon', 'ffi']) {
   subscribe(`node:permission-model:${what}`, (message) => {
     const { permission, resource } = message as { permission?: string; resource?: string };
     strays.push(`denied: ${permission} ${resource}`);

@@ -28,7 +28,12 @@ export type Way = (typeof ways)[number];
 
 /** How a way ended. `failed` is never right: it is no refusal, or what was read is not what should be. */
 export type End =
-  | { readonly kind: 'read'; readonly digest?: string; readonly sizeBytes: number; readonly warnings: string[] }
+  | {
+      readonly kind: 'read';
+      readonly digest?: string;
+      readonly sizeBytes: number;
+      readonly warnings: string[];
+    }
   | {
       readonly kind: 'refused';
       readonly code: ImageErrorCode;
@@ -124,7 +129,9 @@ function gateOf({ hostile, asked }: Attempt): ReferenceGate {
       asked.push(name);
       const file = hostile.files?.[name];
       if (file === undefined) {
-        throw new ImageError('IMAGE_REFERENCE', `${kind} ${JSON.stringify(name)} is not supplied`, { structure });
+        throw new ImageError('IMAGE_REFERENCE', `${kind} ${JSON.stringify(name)} is not supplied`, {
+          structure,
+        });
       }
       const image = file.image === 'itself' ? hostile.image : file.image;
       return { source: corpusSource(image, name), ...(file.format !== undefined && { format: file.format }) };
@@ -185,7 +192,8 @@ async function readSmall(disk: Disk, { signal }: Attempt): Promise<Uint8Array> {
   }
   let at = 0;
   for await (const { offsetBytes, lengthBytes, kind } of disk.extents(0, bytes.length, signal)) {
-    if (offsetBytes !== at || lengthBytes <= 0) throw new Error(`the extents do not follow each other at ${at}`);
+    if (offsetBytes !== at || lengthBytes <= 0)
+      throw new Error(`the extents do not follow each other at ${at}`);
     at += lengthBytes;
     if (kind !== 'data' && !isZero(bytes.subarray(offsetBytes, at)))
       throw new Error(`the ${kind} at ${offsetBytes} is not zero`);
@@ -288,7 +296,12 @@ async function readRange(
   const bytes = new Uint8Array(lengthBytes).fill(0xee);
   await disk.read(offsetBytes, bytes, signal);
   if (reference === undefined) return;
-  requireSame(bytes, await reference(offsetBytes, lengthBytes), offsetBytes, `a range of ${lengthBytes} bytes`);
+  requireSame(
+    bytes,
+    await reference(offsetBytes, lengthBytes),
+    offsetBytes,
+    `a range of ${lengthBytes} bytes`,
+  );
 }
 
 /** The starts and ends of data extents, what the case names, and some other places of a large disk. */

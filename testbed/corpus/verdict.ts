@@ -33,7 +33,11 @@ function wantedText({ codes = [], reads, warning }: Expected): string {
   return [...codes, ...(reads === undefined ? [] : [read])].join(' or ');
 }
 
-function isMet(expected: Expected, hostile: HostileCase, { way, end }: Pick<WayResult, 'way' | 'end'>): boolean {
+function isMet(
+  expected: Expected,
+  hostile: HostileCase,
+  { way, end }: Pick<WayResult, 'way' | 'end'>,
+): boolean {
   const { codes = [], reads, warning } = expected;
   if (end.kind === 'refused') return codes.includes(end.code);
   if (end.kind !== 'read') return false;
@@ -45,6 +49,7 @@ function isMet(expected: Expected, hostile: HostileCase, { way, end }: Pick<WayR
 
 function shown(end: WayResult['end']): string {
   if (end.kind === 'refused') return `${end.code} (${end.structure}: ${end.message})`;
-  if (end.kind === 'read') return `read ${end.sizeBytes} bytes${end.warnings.map((text) => `, "${text}"`).join('')}`;
+  if (end.kind === 'read')
+    return `read ${end.sizeBytes} bytes${end.warnings.map((text) => `, "${text}"`).join('')}`;
   return end.kind;
 }
