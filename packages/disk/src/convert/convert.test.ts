@@ -136,16 +136,12 @@ test('a conversion that is stopped at any step leaves nothing and throws the rea
   );
 });
 
-test('progress rises to the total in every phase, and the phases follow each other', async () => {
+test('progress rises to the total in the one phase that a conversion has', async () => {
   for (const target of targets) {
     const seen: Progress[] = [];
     await convert(busyDisk(), memorySink(), { ...target, onProgress: (progress) => seen.push(progress) });
     const phases = [...new Set(seen.map(({ phase }) => phase))];
-    assert.deepEqual(phases, ['scan', target.compression === undefined ? 'copy' : 'compress']);
-    assert.deepEqual(
-      seen.map(({ phase }) => phases.indexOf(phase)),
-      seen.map(({ phase }) => phases.indexOf(phase)).sort(),
-    );
+    assert.deepEqual(phases, [target.compression === undefined ? 'copy' : 'compress']);
     for (const phase of phases) {
       const steps = seen.filter((progress) => progress.phase === phase);
       const done = steps.map(({ doneBytes }) => doneBytes);

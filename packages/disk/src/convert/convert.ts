@@ -118,14 +118,19 @@ async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): P
   const request = writeRequest(options);
   const placement =
     options.compression === undefined ? format.placement?.(disk.virtualSizeBytes, request) : undefined;
-  if (placement === undefined) {
-    // A stream finds the zeros by itself, and goes forward only.
-    const plan = await planImage(withZerosFound(disk, options), { ...options, seed: request.seed });
-    return plan.kind === 'layout' ? writeLayout(plan, disk, sink, options) : writeStream(plan, sink, options);
-  }
+  if (placement === undefined) return writePlanned(disk, sink, { ...options, seed: request.seed });
   const map = await copyBlocks(disk, sink, placement, options);
   const plan = await format.plan(mappedDisk(disk, map), request);
   invariant(plan.kind === 'layout', 'a format with a placement plans a layout');
   await writeMetadata(plan, sink, options.signal);
   return plan.lengthBytes;
+}
+
+/** A stream finds the zeros by itself and goes forward only; a layout is planned from a disk that was looked at. */
+async function writePlanned(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
+  const plan = await planImage(disk, options);
+  if (plan.kind === 'stream') return writeStream(plan, sink, options);
+  const layout = await planImage(withZerosFound(disk, options), options);
+  invariant(layout.kind === 'layout', 'zeros do not change what kind a plan is');
+  return writeLayout(layout, disk, sink, options);
 }

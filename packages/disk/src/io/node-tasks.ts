@@ -102,7 +102,7 @@ interface Passed {
 
 function pack(task: PackTask): readonly number[] {
   const { plain, packed, unitBytes, limitBytes, compression, windowBits } = task;
-  const passed = load(task, (part) => part.lengthBytes === unitBytes && windowBits === undefined);
+  const passed = load(task, (part) => part.lengthBytes === unitBytes && (windowBits ?? 15) === 15);
   const sizes: number[] = [];
   let at = 0;
   let nextPassed = 0;

@@ -6,7 +6,8 @@ const CHUNK_BYTES: number = MIB;
 /** Collects the small records of a stream, which follow each other, into chunks of about 1 MiB. */
 export class ChunkPacker {
   #startBytes: number;
-  #parts: Uint8Array[] = [];
+  /** Used again for every chunk; longer than one by the records that a run adds before it is taken. */
+  #buffer = new Uint8Array(0);
   #lengthBytes = 0;
 
   constructor(startBytes = 0) {
@@ -18,10 +19,13 @@ export class ChunkPacker {
     return this.#startBytes + this.#lengthBytes;
   }
 
-  /** The bytes are copied when a chunk is taken, not before. */
+  /** Copies the bytes. */
   append(bytes: Uint8Array): void {
-    this.#parts.push(bytes);
-    this.#lengthBytes += bytes.length;
+    this.#room(bytes.length).set(bytes);
+  }
+
+  appendZeros(lengthBytes: number): void {
+    this.#room(lengthBytes).fill(0);
   }
 
   /** What was collected, when that is enough for a chunk. */
@@ -31,16 +35,23 @@ export class ChunkPacker {
 
   *takeAll(checkpoint?: () => Uint8Array): Iterable<StreamChunk> {
     if (this.#lengthBytes === 0) return;
-    const bytes = new Uint8Array(this.#lengthBytes);
-    let at = 0;
-    for (const part of this.#parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
+    const bytes = this.#buffer.subarray(0, this.#lengthBytes);
     const offsetBytes = this.#startBytes;
     this.#startBytes += this.#lengthBytes;
-    this.#parts = [];
     this.#lengthBytes = 0;
     yield checkpoint === undefined ? { offsetBytes, bytes } : { offsetBytes, bytes, checkpoint };
+  }
+
+  /** The next bytes of the buffer. */
+  #room(lengthBytes: number): Uint8Array {
+    const from = this.#lengthBytes;
+    const end = from + lengthBytes;
+    if (end > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(end, Math.min(2 * this.#buffer.length, 2 * CHUNK_BYTES)));
+      larger.set(this.#buffer.subarray(0, from));
+      this.#buffer = larger;
+    }
+    this.#lengthBytes = end;
+    return this.#buffer.subarray(from, end);
   }
 }

@@ -6,7 +6,6 @@ import {
   type Layout,
   openDisk,
   StoreError,
-  type StreamChunk,
 } from '@gantry/disk';
 import { newStoredName, type ObjectStore, type StoredPiece } from '@gantry/storage';
 import { z } from 'zod';
@@ -237,23 +236,23 @@ class PieceWriter {
     await this.#context.phase('compress', virtualSizeBytes);
     const resumeFrom = this.#state === undefined ? undefined : await this.#readState(this.#state);
     const onProgress = ({ doneBytes }: { doneBytes: number }) => this.#context.progress(doneBytes);
-    let part: StreamChunk[] = [];
+    let part: Uint8Array[] = [];
     let partBytes = 0;
     const front: Uint8Array[] = [];
     for await (const chunk of stream.chunks({ signal, onProgress, ...(resumeFrom && { resumeFrom }) })) {
       if (chunk.offsetBytes < stream.frontBytes) {
-        front.push(chunk.bytes);
+        front.push(chunk.bytes.slice());
         continue;
       }
-      part.push(chunk);
+      part.push(chunk.bytes.slice());
       partBytes += chunk.bytes.length;
       if (partBytes < PART_BYTES || chunk.checkpoint === undefined) continue;
-      this.pieces.push(await this.#put(bytesOf(part)));
+      this.pieces.push(await this.#put(part));
       await this.#save(chunk.checkpoint());
       part = [];
       partBytes = 0;
     }
-    if (part.length > 0) this.pieces.push(await this.#put(bytesOf(part)));
+    if (part.length > 0) this.pieces.push(await this.#put(part));
     if (front.length > 0) this.pieces.unshift(await this.#put(front));
   }
 
@@ -306,10 +305,6 @@ async function* readRange(
     await source.read(at, bytes, signal);
     yield bytes;
   }
-}
-
-function bytesOf(chunks: readonly StreamChunk[]): Uint8Array[] {
-  return chunks.map((chunk) => chunk.bytes);
 }
 
 async function* toAsync(chunks: Chunks): AsyncGenerator<Uint8Array, void, undefined> {

@@ -128,7 +128,7 @@ export class StreamTables {
 }
 
 function padTo(out: ChunkPacker, offsetBytes: number): void {
-  if (offsetBytes > out.endBytes) out.append(new Uint8Array(offsetBytes - out.endBytes));
+  if (offsetBytes > out.endBytes) out.appendZeros(offsetBytes - out.endBytes);
 }
 
 const PAGE_ENTRIES = 65536;
