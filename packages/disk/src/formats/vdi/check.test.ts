@@ -51,5 +51,9 @@ test('what VirtualBox would refuse is a warning', async () => {
 
 test('an image that cannot be used is refused as it is on opening', async () => {
   await assert.rejects(check({ cbDisk: 0n }), { code: 'IMAGE_MALFORMED' });
-  await assert.rejects(check({ type: 4, uuidLinkage: 1 }), { code: 'IMAGE_REFERENCE' });
+});
+
+test('an image with a parent is checked without it', async () => {
+  assert.deepEqual(await counts({ type: 4, uuidLinkage: 1 }), [0, 0, 0]);
+  assert.deepEqual(await counts({ type: 4 }), [1, 0, 0]);
 });

@@ -7,3 +7,5 @@ export const BLOCK_BYTES_MAX: number = 128 * MIB;
 export const VIRTUAL_SIZE_BYTES_MAX: number = 64 * TIB;
 /** The map of the largest disk in the smallest blocks that VirtualBox makes. */
 export const BLOCK_MAP_BYTES_MAX: number = (VIRTUAL_SIZE_BYTES_MAX / (512 * KIB)) * 4;
+/** Pages of the map that a reader keeps: 2 MiB, which is the map of half a TiB in blocks of 1 MiB. */
+export const MAP_PAGE_COUNT = 32;

@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { KIB, MIB } from '../../bytes/numbers.ts';
 import { denyReferences } from '../../disk/reference-gate.ts';
+import type { ByteSource } from '../../io/byte-source.ts';
+import { memorySource } from '../../io/memory.ts';
 import {
   assertExtentsTellTheTruth,
   assertSameBytes,
@@ -16,8 +18,9 @@ import {
   tool,
   writeRaw,
 } from '../images.testkit.ts';
+import { assertRunsTellTheTruth } from '../stored-runs.testkit.ts';
 import { vdi } from './format.ts';
-import { FREE, guestBytes, storedByte, vdiFile, ZERO } from './vdi.testkit.ts';
+import { FREE, guestBytes, oldVdiFile, storedByte, vdiFile, ZERO } from './vdi.testkit.ts';
 
 const BLOCK = 128 * KIB;
 
@@ -81,8 +84,8 @@ test('any range is the slice of the whole disk', async () => {
   }
 });
 
-test('extents name the kind of every block and join neighbours', async () => {
-  const disk = await openBytes(vdi, vdiFile({ map: [2, 1, FREE, FREE, ZERO, 0] }));
+test('extents name the kind of every block and join those that stand side by side', async () => {
+  const disk = await openBytes(vdi, vdiFile({ map: [1, 2, FREE, FREE, ZERO, 0] }));
   assert.deepEqual(await Array.fromAsync(disk.extents(100, 6 * BLOCK - 100)), [
     { offsetBytes: 100, lengthBytes: 2 * BLOCK - 100, kind: 'data' },
     { offsetBytes: 2 * BLOCK, lengthBytes: 2 * BLOCK, kind: 'hole' },
@@ -94,6 +97,7 @@ test('extents name the kind of every block and join neighbours', async () => {
 test('blocks that follow each other in the file are one read, holes are none', async () => {
   const source = recordingSource(vdiFile({ map: [1, 2, 3, FREE, 0] }));
   const disk = await vdi.open(source, { references: denyReferences });
+  await Array.fromAsync(disk.extents(0, 1));
   source.reads.length = 0;
   await disk.read(1000, new Uint8Array(5 * BLOCK - 2000));
   assert.deepEqual(source.reads, [
@@ -119,4 +123,48 @@ test('an aborted read throws the reason', async () => {
   const disk = await openBytes(vdi, vdiFile());
   const reason = new Error('enough');
   await assert.rejects(disk.read(0, new Uint8Array(10), AbortSignal.abort(reason)), reason);
+});
+
+test('files of version 0.2 are read', async () => {
+  for (const map of [
+    [0, 1, 2],
+    [1, FREE, 0, ZERO],
+  ]) {
+    const cbDisk = BigInt(map.length * MIB - 512);
+    const disk = await openBytes(vdi, oldVdiFile({ map, cbBlock: MIB, cbDisk, comment: 'old' }));
+    assert.deepEqual([disk.details.version, disk.details.comment, disk.warnings.length], ['0.2', 'old', 0]);
+    assertSameBytes(await diskBytes(disk), guestBytes(map, MIB, Number(cbDisk)));
+    await assertExtentsTellTheTruth(disk);
+  }
+});
+
+test('stored runs name every byte where it stands', async () => {
+  for (const cbBlockExtra of [0, 512]) {
+    const disk = await openBytes(vdi, vdiFile({ map: [1, 2, FREE, 0, ZERO, 3], cbBlockExtra }));
+    await assertRunsTellTheTruth(disk);
+    const runs = await assertRunsTellTheTruth(disk, 5000, 5 * BLOCK + 7);
+    assert.equal(runs.filter(({ kind }) => kind === 'plain').length, cbBlockExtra === 0 ? 3 : 4);
+  }
+});
+
+test('the holes of a sparse fixed image are holes', async () => {
+  const file = vdiFile({ type: 2, map: [0, 1, 2] });
+  file.fill(0, 1024 + BLOCK, 1024 + 2 * BLOCK);
+  const source: ByteSource = {
+    ...memorySource(file),
+    async *allocatedRanges(from, to) {
+      for (const [start, end] of [
+        [0, 1024 + BLOCK],
+        [1024 + 2 * BLOCK, file.length],
+      ] as const) {
+        const at = Math.max(from, start);
+        if (at < Math.min(to, end)) yield { offsetBytes: at, lengthBytes: Math.min(to, end) - at };
+      }
+    },
+  };
+  const disk = await vdi.open(source, { references: denyReferences });
+  await assertExtentsTellTheTruth(disk);
+  await assertRunsTellTheTruth(disk);
+  const kinds = (await Array.fromAsync(disk.extents(0, 3 * BLOCK))).map(({ kind }) => kind);
+  assert.deepEqual(kinds, ['data', 'hole', 'data']);
 });

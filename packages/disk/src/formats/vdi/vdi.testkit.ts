@@ -56,6 +56,7 @@ export function vdiFile(fields: VdiFields = {}): Uint8Array {
   bytes.set(Buffer.from(fields.comment ?? ''), 84);
   view.setUint32(340, offBlocks, true);
   view.setUint32(344, offData, true);
+  view.setUint32(360, 512, true);
   view.setBigUint64(368, fields.cbDisk ?? BigInt(map.length * blockBytes), true);
   view.setUint32(376, blockBytes, true);
   view.setUint32(380, extraBytes, true);
@@ -74,6 +75,37 @@ export function vdiFile(fields: VdiFields = {}): Uint8Array {
     bytes.fill(0xee, start, start + extraBytes);
     for (let at = 0; at < blockBytes; at += 512) {
       bytes.fill(storedByte(position, at), start + extraBytes + at, start + extraBytes + at + 512);
+    }
+  }
+  return bytes;
+}
+
+/** A VDI file of version 0.2: no header size, no offsets; the map follows the header, the blocks the map. */
+export function oldVdiFile(fields: VdiFields = {}): Uint8Array {
+  const map = fields.map ?? [1, FREE, 0, ZERO];
+  const blockBytes = fields.cbBlock ?? 128 * KIB;
+  const storedBlocks = fields.storedBlocks ?? map.filter((entry) => entry < ZERO).length;
+  const offData = 420 + 4 * (fields.cBlocks ?? map.length);
+  const bytes = new Uint8Array(Math.min(offData, 64 * KIB) + storedBlocks * blockBytes);
+  const view = viewOf(bytes);
+  bytes.set(Buffer.from('<<< innotek VirtualBox Disk Image >>>\n'));
+  view.setUint32(64, 0xbeda107f, true);
+  view.setUint32(68, 2, true);
+  view.setUint32(72, fields.type ?? 1, true);
+  view.setUint32(76, fields.flags ?? 0, true);
+  bytes.set(Buffer.from(fields.comment ?? ''), 80);
+  view.setBigUint64(352, fields.cbDisk ?? BigInt(map.length * blockBytes), true);
+  view.setUint32(360, blockBytes, true);
+  view.setUint32(364, fields.cBlocks ?? map.length, true);
+  view.setUint32(368, fields.cBlocksAllocated ?? storedBlocks, true);
+  bytes.fill(fields.uuidCreate ?? 0x11, 372, 388);
+  bytes.fill(fields.uuidModify ?? 0x22, 388, 404);
+  bytes.fill(fields.uuidLinkage ?? 0, 404, 420);
+  for (const [block, entry] of map.entries()) view.setUint32(420 + block * 4, entry, true);
+  for (let position = 0; position < storedBlocks; position++) {
+    const start = offData + position * blockBytes;
+    for (let at = 0; at < blockBytes; at += 512) {
+      bytes.fill(storedByte(position, at), start + at, start + at + 512);
     }
   }
   return bytes;
