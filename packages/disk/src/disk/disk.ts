@@ -70,6 +70,11 @@ export interface Disk {
   readonly sequential?: boolean;
   /** As `extents`, with where the bytes are. Absent where a disk is not stored in runs of a source. */
   storedRuns?(fromBytes: number, toBytes: number, signal?: AbortSignal): AsyncIterable<StoredRun>;
+  /**
+   * Takes in what was not asked for, and throws where it does not end as it should: the checksum at the end of a
+   * compressed file, for one. Called when all was read, before what was made of it is trusted.
+   */
+  drain?(signal?: AbortSignal): Promise<void>;
   /** Closes the disk and the sources that it opened through its gate. */
   close(): Promise<void>;
 }

@@ -1,3 +1,5 @@
+import { oci } from '../archives/oci/format.ts';
+import { ova } from '../archives/ova/format.ts';
 import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
 import { qcow2 } from './qcow2/format.ts';
@@ -8,7 +10,7 @@ import { vhd } from './vhd/format.ts';
 import { vmdk } from './vmdk/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2, vdi, vhd, vmdk];
+export const formats: readonly Format[] = [raw, qcow2, vdi, vhd, vmdk, ova, oci];
 
 /** Formats that are known by their mark and refused by name. */
 export const refusedFormats: readonly Format[] = refused;

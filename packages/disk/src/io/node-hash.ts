@@ -12,6 +12,22 @@ export function sha256Of(...parts: Uint8Array[]): Uint8Array {
   return hash.digest();
 }
 
+/** A hash that takes its bytes as they come. */
+export interface IncrementalHash {
+  update(bytes: Uint8Array): void;
+  digest(): Uint8Array;
+}
+
+export function incrementalHash(kind: 'sha1' | 'sha256' | 'sha512'): IncrementalHash {
+  const hash = createHash(kind);
+  return {
+    update(bytes) {
+      hash.update(bytes);
+    },
+    digest: () => hash.digest(),
+  };
+}
+
 /** Random bytes from the system's generator. */
 export function randomSeed(lengthBytes: number): Uint8Array {
   return randomBytes(lengthBytes);

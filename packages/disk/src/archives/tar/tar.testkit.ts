@@ -45,3 +45,14 @@ export async function listTar(bytes: Uint8Array): Promise<{ name: string; kind: 
   }
   return members;
 }
+
+/** Bytes that nothing compresses, the same each time. */
+export function noise(lengthBytes: number): Uint8Array {
+  const bytes = new Uint8Array(lengthBytes);
+  let state = 42;
+  for (let i = 0; i < lengthBytes; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}

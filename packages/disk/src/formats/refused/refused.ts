@@ -1,3 +1,4 @@
+import { archiveKind } from '../../archives/kind.ts';
 import { hasMagic } from '../../bytes/fields.ts';
 import { ImageError } from '../../errors.ts';
 import type { Format, ProbeBytes } from '../format.ts';
@@ -111,11 +112,13 @@ const table: readonly RefusedFormat[] = [
     hint: 'declare raw to take it as a disk all the same',
   },
   {
-    ...unpackFirst('tar', 'tar -x'),
+    name: 'tar',
+    hint: 'unpack it with tar -x and use the disk image that is inside; or say what it is, ova or oci, if you know it to be that',
     title: 'tar',
-    extensions: ['tar', 'ova', 'oci'],
-    recognise: atStart('ustar', 257),
-    reason: 'this is a tar archive, as OVA and .oci packages are, and not a disk image',
+    extensions: ['tar'],
+    recognise: ({ head }) => archiveKind(head) === 'other',
+    reason:
+      'this tar archive begins neither with an OVF descriptor, as an OVA does, nor with the files of an .oci',
   },
   {
     ...unpackFirst('zip', 'unzip'),

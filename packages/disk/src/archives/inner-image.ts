@@ -1,0 +1,67 @@
+import type { DetailValue, Disk } from '../disk/disk.ts';
+import { denyReferences } from '../disk/reference-gate.ts';
+import { ImageError } from '../errors.ts';
+import type { OpenOptions } from '../formats/format.ts';
+import type { ByteSource } from '../io/byte-source.ts';
+
+/**
+ * Opens an image that stands inside a file, as one of the formats that may stand there. Names inside it are
+ * refused: what they meant is not in the file. Throws IMAGE_UNSUPPORTED for another format.
+ */
+export async function openInnerImage(
+  source: ByteSource,
+  allowed: readonly string[],
+  options: Pick<OpenOptions, 'signal' | 'snapshot'>,
+): Promise<Disk> {
+  const { openDisk } = await import('../formats/open.ts');
+  const format = await innerFormat(source, allowed, options.signal);
+  return openDisk(source, { ...options, format, references: denyReferences });
+}
+
+/** The name of the format that the bytes carry the mark of. */
+export async function innerFormat(
+  source: ByteSource,
+  allowed: readonly string[],
+  signal?: AbortSignal,
+): Promise<string> {
+  // The registry lists the formats that call this: imported when needed, so that neither waits for the other.
+  const { probeFormat } = await import('../formats/probe.ts');
+  const { name, title } = await probeFormat(source, signal);
+  if (allowed.includes(name)) return name;
+  throw new ImageError(
+    'IMAGE_UNSUPPORTED',
+    `${source.name} is ${title}, where ${allowed.join(' or ')} is expected`,
+    {
+      structure: 'disk in an archive',
+      hint: 'unpack the archive with tar -x, and use the disk image that is inside',
+    },
+  );
+}
+
+/** A disk under the name of the file that it stands in, with what that file says. */
+export function containedDisk(
+  inner: Disk,
+  outer: {
+    readonly format: string;
+    readonly details: Readonly<Record<string, DetailValue>>;
+    readonly warnings?: readonly string[];
+    close?(): Promise<void>;
+  },
+): Disk {
+  const { storedRuns, drain } = inner;
+  return {
+    format: outer.format,
+    virtualSizeBytes: inner.virtualSizeBytes,
+    details: { ...outer.details, disk: { format: inner.format, ...inner.details } },
+    warnings: [...(outer.warnings ?? []), ...inner.warnings],
+    ...(inner.sequential === true && { sequential: true }),
+    extents: (from, to, signal) => inner.extents(from, to, signal),
+    read: (offset, into, signal) => inner.read(offset, into, signal),
+    ...(storedRuns && { storedRuns: (from, to, signal) => storedRuns.call(inner, from, to, signal) }),
+    ...(drain && { drain: (signal) => drain.call(inner, signal) }),
+    async close() {
+      await inner.close();
+      await outer.close?.();
+    },
+  };
+}

@@ -1,0 +1,101 @@
+import { roundUp } from '../../bytes/numbers.ts';
+import type { Disk } from '../../disk/disk.ts';
+import { ImageError, invariant } from '../../errors.ts';
+import type { FormatOption, WriteRequest } from '../../formats/format.ts';
+import { chosenValue } from '../../formats/options.ts';
+import { qcow2 } from '../../formats/qcow2/format.ts';
+import type { BlockPlacement } from '../../view/block-placement.ts';
+import type { ImageStream } from '../../view/image-stream.ts';
+import type { Layout } from '../../view/layout.ts';
+import { bytesRegion } from '../../view/regions.ts';
+import { METADATA_NAME } from '../kind.ts';
+import { encodeTarHeader, TAR_BLOCK_BYTES } from '../tar/header.ts';
+import { MODIFIED_AT_SECONDS, tarLayout } from '../tar/layout.ts';
+import { tarStream } from '../tar/stream.ts';
+import { WORD_LENGTH_MAX } from './limits.ts';
+import { encodeOciMetadata } from './metadata.ts';
+
+/** As OCI's own exports call it. */
+const DISK_NAME = 'output.QCOW2';
+
+const FIRMWARE: FormatOption = {
+  name: 'firmware',
+  description: 'firmware that the machine starts with',
+  values: ['BIOS', 'UEFI_64'],
+};
+const LAUNCH_MODE: FormatOption = {
+  name: 'launch_mode',
+  description: 'devices that an instance gets: virtio, hardware virtualisation, or emulated ones',
+  values: ['PARAVIRTUALIZED', 'NATIVE', 'EMULATED'],
+};
+const OS: FormatOption = {
+  name: 'os',
+  description: 'operating system, as OCI names it; Custom when not given',
+};
+const OS_VERSION: FormatOption = {
+  name: 'os_version',
+  description: 'version of the operating system; Custom when not given',
+};
+
+export const ociOptions: readonly FormatOption[] = [FIRMWARE, LAUNCH_MODE, OS, OS_VERSION];
+
+/** The archive around a qcow2 file: of exact length, or a stream when that is compressed. */
+export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream> {
+  const metadata = metadataOf(request);
+  const image = await qcow2.plan?.(disk, imageRequest(request));
+  invariant(image !== undefined && image.kind !== 'files', 'qcow2 is written as one file');
+  if (image.kind === 'layout') {
+    return tarLayout('oci', [
+      { name: METADATA_NAME, content: bytesRegion(metadata) },
+      { name: DISK_NAME, content: image },
+    ]);
+  }
+  const headBytes = imageOffset(metadata);
+  return tarStream('oci', image, {
+    headBytes,
+    head(imageBytes) {
+      const head = new Uint8Array(headBytes);
+      head.set(encodeTarHeader(METADATA_NAME, metadata.length, MODIFIED_AT_SECONDS));
+      head.set(metadata, TAR_BLOCK_BYTES);
+      head.set(encodeTarHeader(DISK_NAME, imageBytes, MODIFIED_AT_SECONDS), headBytes - TAR_BLOCK_BYTES);
+      return head;
+    },
+  });
+}
+
+/** That of the qcow2 file, as far in as the archive holds it. */
+export function ociPlacement(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {
+  const startBytes = imageOffset(metadataOf(request));
+  const image = qcow2.placement?.(virtualSizeBytes, imageRequest(request));
+  return image && { ...image, startBytes: image.startBytes + startBytes };
+}
+
+/** Where the image begins: behind the document, with a header before each. */
+function imageOffset(metadata: Uint8Array): number {
+  return 2 * TAR_BLOCK_BYTES + roundUp(metadata.length, TAR_BLOCK_BYTES);
+}
+
+/** qcow2 as VirtualBox and OCI take it: nothing optional, and the window of deflate that qemu itself writes. */
+function imageRequest({ compression, seed, baseName, signal }: WriteRequest): WriteRequest {
+  const options = compression === 'zlib' ? { deflate_window: '12' } : {};
+  return { options, compression, seed, baseName, signal };
+}
+
+function metadataOf(request: WriteRequest): Uint8Array {
+  return encodeOciMetadata({
+    firmware: chosenValue(request, FIRMWARE),
+    launchMode: chosenValue(request, LAUNCH_MODE),
+    operatingSystem: wordOf(request, OS),
+    operatingSystemVersion: wordOf(request, OS_VERSION),
+  });
+}
+
+function wordOf(request: WriteRequest, option: FormatOption): string {
+  const value = request.options[option.name] ?? 'Custom';
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  if (value !== '' && value.length <= WORD_LENGTH_MAX && !/[\u0000-\u001f\u007f]/.test(value)) return value;
+  throw new ImageError('IMAGE_OPTION', `${option.name} cannot be ${JSON.stringify(value.slice(0, 80))}`, {
+    structure: `option ${option.name}`,
+    hint: `write up to ${WORD_LENGTH_MAX} characters, such as "Oracle Linux"`,
+  });
+}
