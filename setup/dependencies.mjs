@@ -13,6 +13,18 @@ export function projectEnvironment() {
   return { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}${delimiter}${process.env.PATH}` };
 }
 
+/**
+ * Builds the native accelerator, unless it was built from these sources already. Without a compiler the engine
+ * goes on without it; `required` ends the process then.
+ */
+export function buildAccelerator({ required = false } = {}) {
+  const options = required ? ['--required'] : [];
+  const build = spawnSync(process.execPath, [join(root, 'packages', 'native', 'build.mjs'), ...options], {
+    stdio: ['ignore', 2, 2],
+  });
+  if (required && build.status !== 0) process.exit(1);
+}
+
 /** Installs what the lock file says, unless that was done already for this very lock file. */
 export function ensureDependencies() {
   const lock = createHash('sha256')

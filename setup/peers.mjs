@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 
-/** Debian's packages with the programs that the tests compare with, and why each is here. */
+/** Debian's packages with the programs that the tests compare with or build, and why each is here. */
 const peers = {
   'qemu-utils': 'qemu-img: reads and writes every common format',
   'libvhdi-utils': 'a second reader of VHD',
@@ -13,6 +13,9 @@ const peers = {
   zstd: 'reads the frames of the vault and makes files that are refused, as the next two do',
   'xz-utils': 'see zstd',
   bzip2: 'see zstd',
+  gcc: 'builds the native accelerator, as the next two do',
+  'libc6-dev': 'see gcc',
+  'libdeflate-dev': 'see gcc',
 };
 
 /** Installs the missing packages as root; otherwise prints the command to run and stops. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
+import { buildAccelerator, ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
 import { ensurePeers } from './peers.mjs';
 
 if (process.argv[2] === '--list') {
@@ -8,6 +8,7 @@ if (process.argv[2] === '--list') {
 }
 ensureDependencies();
 ensurePeers();
+buildAccelerator({ required: true });
 
 const environment = projectEnvironment();
 const only = process.argv.slice(2);
