@@ -30,19 +30,28 @@ export function hasMagic(bytes: Uint8Array, magic: string, offset = 0): boolean 
   return true;
 }
 
-/** True when every byte is zero. Compares 8 bytes at a time where the view is aligned. */
+/** True when every byte is zero. Looks at 32 bytes at a time where the view is aligned. */
 export function isZero(bytes: Uint8Array): boolean {
   const length = bytes.length;
   if (length === 0) return true;
   if (bytes[0] !== 0 || bytes[length - 1] !== 0 || bytes[length >> 1] !== 0) return false;
-  if (bytes.byteOffset % 8 === 0) {
-    const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, length >> 3);
-    for (let i = 0; i < words.length; i++) if (words[i] !== 0n) return false;
-    for (let i = words.length * 8; i < length; i++) if (bytes[i] !== 0) return false;
-    return true;
+  let at = 0;
+  if (bytes.byteOffset % 4 === 0) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, length >> 2);
+    const end = words.length - (words.length % 8);
+    for (let i = 0; i < end; i += 8) {
+      const low = word(words, i) | word(words, i + 1) | word(words, i + 2) | word(words, i + 3);
+      const high = word(words, i + 4) | word(words, i + 5) | word(words, i + 6) | word(words, i + 7);
+      if ((low | high) !== 0) return false;
+    }
+    at = end * 4;
   }
-  for (let i = 0; i < length; i++) if (bytes[i] !== 0) return false;
+  for (; at < length; at++) if (bytes[at] !== 0) return false;
   return true;
+}
+
+function word(words: Int32Array, index: number): number {
+  return words[index] as number;
 }
 
 export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
