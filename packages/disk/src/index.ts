@@ -2,6 +2,7 @@ export { isZero } from './bytes/fields.ts';
 export { mapOrdered } from './convert/bounded.ts';
 export { BufferPool } from './convert/buffer-pool.ts';
 export { type ConvertOptions, convert, type PlanOptions, planFiles, planImage } from './convert/convert.ts';
+export { convertFiles, type WrittenFile } from './convert/convert-files.ts';
 export { type Measurement, measure } from './convert/measure.ts';
 export type { Progress, ProgressListener } from './convert/progress.ts';
 export { type WriteOptions, writeLayout, writeStream } from './convert/write.ts';
@@ -72,8 +73,23 @@ export {
   syncFolder,
 } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';
+export { patchFile } from './io/node-patch.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
+export { type CheckForOptions, type ConsumerReport, checkFor } from './profiles/check-for.ts';
+export { consumerNamed, consumers } from './profiles/consumers.ts';
+export {
+  type ChosenForm,
+  type Consumer,
+  type ConsumerFinding,
+  type ConsumerForm,
+  type FormatCheck,
+  type FormWish,
+  formFor,
+  requireSizeFor,
+  type SizeLimits,
+} from './profiles/profile.ts';
+export { repairedSource } from './repair/repaired-source.ts';
 export { AllocationMap } from './view/allocation-map.ts';
 export type { BlockPlacement } from './view/block-placement.ts';
 export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';

@@ -1,23 +1,55 @@
-import type { CheckFinding, CheckReport } from '@gantry/disk';
+import type { ByteSource, CheckFinding, CheckReport, Format, OpenOptions } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
+import { CommandError, usageError } from '../../errors/command-error.ts';
 import { printable } from '../../output/printable.ts';
+import { type ConsumerOption, checkForConsumer, consumerOf } from './consumer.ts';
 import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { type RepairOptions, repair } from './repair.ts';
+
+interface CheckOptions extends ImageFilesOptions, ConsumerOption, RepairOptions {
+  readonly from?: string;
+}
 
 export async function run(
   context: Context,
   [file]: readonly [string],
-  options: ImageFilesOptions & { readonly from?: string },
+  options: CheckOptions,
 ): Promise<ExitCode> {
+  const wishes = [options.for, options.repair, options.repairInPlace].filter((wish) => wish !== undefined);
+  if (wishes.length > 1) {
+    throw usageError('--for, --repair and --repair-in-place are for one call each', 'leave all but one away');
+  }
+  const consumer = consumerOf(options);
   const files = new ImageFiles(options, context.signal);
   try {
-    const report = await files.check(file, options.from);
-    const record = { file, ...report, findings: report.findings.map((finding) => ({ ...finding })) };
-    await context.output.record(record, reportLines(report));
-    return report.corruptionCount + report.leakCount > 0 ? EXIT.findings : EXIT.ok;
+    return await files.examine(file, options.from, async (source, format, open) => {
+      if (consumer !== undefined) return checkForConsumer(context, source, format, consumer, open);
+      if (wishes.length > 0) return repair(context, files, { file, source, format, open }, options);
+      return checkAlone(context, file, source, format, open);
+    });
   } finally {
     await files.close();
   }
+}
+
+async function checkAlone(
+  context: Context,
+  file: string,
+  source: ByteSource,
+  format: Format,
+  open: OpenOptions,
+): Promise<ExitCode> {
+  if (format.check === undefined) {
+    throw new CommandError('IMAGE_UNSUPPORTED', `${format.title} has no structures to check`, {
+      where: file,
+      hint: 'if it is an image of another format, say which with --from FORMAT',
+    });
+  }
+  const report = await format.check(source, open);
+  const record = { file, ...report, findings: report.findings.map((finding) => ({ ...finding })) };
+  await context.output.record(record, reportLines(report));
+  return report.corruptionCount + report.leakCount > 0 ? EXIT.findings : EXIT.ok;
 }
 
 function reportLines(report: CheckReport): string[] {

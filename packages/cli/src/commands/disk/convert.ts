@@ -1,15 +1,20 @@
-import { extname } from 'node:path';
-import { convert, fileSink, formats } from '@gantry/disk';
+import { type Consumer, convert, fileSink, requireSizeFor } from '@gantry/disk';
 import type { Context } from '../../context.ts';
-import { usageError } from '../../errors/command-error.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { targetPath } from '../../output/target-file.ts';
-import { ImageFiles, type ImageFilesOptions, type OpenImage, requireFormatName } from './image-files.ts';
+import {
+  type ConsumerOption,
+  chosenTarget,
+  consumerOf,
+  formatOfEnding,
+  requireWrittenFor,
+} from './consumer.ts';
+import { ImageFiles, type ImageFilesOptions, type OpenImage } from './image-files.ts';
 import { plannedLength, planTarget, type TargetOptions } from './plan.ts';
 
-interface ConvertOptions extends ImageFilesOptions, TargetOptions {
+interface ConvertOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
   readonly from?: string;
   readonly to?: string;
   readonly dryRun?: boolean;
@@ -18,30 +23,22 @@ interface ConvertOptions extends ImageFilesOptions, TargetOptions {
 export async function run(
   context: Context,
   [source, target]: readonly [string, string],
-  options: ConvertOptions,
+  asked: ConvertOptions,
 ): Promise<undefined> {
-  const format = options.to ?? formatOfName(target);
-  requireFormatName(format, '--to');
+  const consumer = consumerOf(asked);
+  const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
   if (target === '-' && options.dryRun !== true) requireNoTerminal(process.stdout);
   const files = new ImageFiles(options, context.signal);
   try {
     const image = await files.open(source, options.from);
     for (const warning of image.disk.warnings) context.progress.note(`warning: ${warning}`);
+    if (consumer !== undefined) requireSizeFor(consumer, image.disk.virtualSizeBytes);
     if (options.dryRun === true) await showPlan(context, files, image, target, format, options);
     else if (target === '-') await writeOut(context, files, image, format, options);
-    else await writeFile(context, files, image, target, format, options);
+    else await writeFile(context, files, image, target, format, options, consumer);
   } finally {
     await files.close();
   }
-}
-
-/** The format whose file names end like this one. Throws USAGE when none's do. */
-function formatOfName(target: string): string {
-  const extension = extname(target).slice(1).toLowerCase();
-  const format = formats.find(({ extensions }) => extensions.includes(extension));
-  if (format !== undefined) return format.name;
-  const named = target === '-' ? 'standard output has no name' : `the name ${target} does not say`;
-  throw usageError(`${named} which format to write`, 'say it with --to FORMAT');
 }
 
 async function showPlan(
@@ -91,10 +88,15 @@ async function writeFile(
   target: string,
   format: string,
   options: ConvertOptions,
+  consumer: Consumer | undefined,
 ): Promise<void> {
   const { signal, progress } = context;
   const path = await targetPath(target, files.localFiles);
-  const sink = await fileSink(path, { inspect: () => files.requireUnchanged() });
+  const inspect = async (partial: string) => {
+    await files.requireUnchanged();
+    if (consumer !== undefined) await requireWrittenFor(consumer, format, partial, signal);
+  };
+  const sink = await fileSink(path, { inspect });
   const lengthBytes = await convert(disk, sink, {
     format,
     options: options.option ?? {},

@@ -10,6 +10,9 @@ const referenceOption = () =>
     'the file that a name inside the image means; no other is ever opened (repeatable)',
   ).argParser(collect);
 
+const CONSUMERS = 'virtualbox, vmware, hyper-v, azure, aws, oci, ims, qemu or proxmox';
+const forOption = (description: string) => new Option('--for <consumer>', `${description}: ${CONSUMERS}`);
+
 const FILE = 'disk image: a path, or an http(s) address that answers ranges';
 
 export function addDiskCommands(program: Command): void {
@@ -38,8 +41,17 @@ export function addDiskCommands(program: Command): void {
     .description('look for damage without changing anything; exit status 3 when there is some')
     .argument('<file>', FILE)
     .addOption(fromOption())
+    .addOption(forOption('look whether this one would take the file'))
+    .option('--repair <target>', 'write a copy in which what is certain is repaired')
+    .option('--repair-in-place', 'repair the file itself, when nothing of the damage would remain')
     .addOption(referenceOption())
-    .addHelpText('after', '\nExample:\n  gantry disk check vm.qcow2\n')
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  gantry disk check vm.qcow2\n' +
+        '  gantry disk check vm.vhd --for azure\n' +
+        '  gantry disk check vm.qcow2 --repair repaired.qcow2\n',
+    )
     .action(action(() => import('./check.ts')));
   disk
     .command('compare')
@@ -70,6 +82,7 @@ function addConvert(disk: Command): void {
     .argument('<source>', FILE)
     .argument('<target>', 'file to write, replaced only when complete; - for standard output')
     .option('--to <format>', "format to write; by the target's name when not given")
+    .addOption(forOption('write what this one takes best'))
     .addOption(fromOption())
     .addOption(formatOption())
     .addOption(compressOption())
@@ -85,6 +98,7 @@ function addConvert(disk: Command): void {
       '\nExamples:\n' +
         '  gantry disk convert vm.vmdk vm.qcow2\n' +
         '  gantry disk convert vm.qcow2 vm.vmdk -O subformat=streamOptimized\n' +
+        '  gantry disk convert vm.qcow2 vm.vhd --for azure\n' +
         '  gantry disk convert vm.qcow2 - --to raw | ssh host "dd of=/dev/vg/vm"\n',
     )
     .action(action(() => import('./convert.ts')));
@@ -95,7 +109,8 @@ function addMeasure(disk: Command): void {
     .command('measure')
     .description('print how long the file of a conversion would be')
     .argument('<source>', FILE)
-    .requiredOption('--to <format>', 'format that would be written')
+    .option('--to <format>', 'format that would be written')
+    .addOption(forOption('what would be written for this one'))
     .addOption(fromOption())
     .addOption(formatOption())
     .addOption(compressOption())

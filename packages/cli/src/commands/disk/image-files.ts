@@ -1,12 +1,13 @@
 import { stat } from 'node:fs/promises';
 import {
   type ByteSource,
-  type CheckReport,
   type Disk,
+  type Format,
   fileSource,
   formatNamed,
   formats,
   httpSource,
+  type OpenOptions,
   openDisk,
   probeFormat,
   type ReferenceGate,
@@ -14,7 +15,7 @@ import {
   requireUnchanged,
   suppliedReferences,
 } from '@gantry/disk';
-import { CommandError, usageError } from '../../errors/command-error.ts';
+import { usageError } from '../../errors/command-error.ts';
 import { isImageError } from '../../errors/describe.ts';
 
 export interface ImageFilesOptions {
@@ -55,19 +56,17 @@ export class ImageFiles {
     return { source, disk };
   }
 
-  /** Checks an image for damage, which may be too great to open it as a disk. */
-  async check(file: string, format: string | undefined): Promise<CheckReport> {
+  /** Works on the file of an image that may be too damaged to be opened as a disk. */
+  async examine<Result>(
+    file: string,
+    format: string | undefined,
+    work: (source: ByteSource, format: Format, options: OpenOptions) => Promise<Result>,
+  ): Promise<Result> {
     if (format !== undefined) requireFormatName(format, '--from');
     const source = await this.#openOwn(file);
     return inFile(file, async () => {
       const known = format === undefined ? await probeFormat(source, this.#signal) : formatNamed(format);
-      if (known.check === undefined) {
-        throw new CommandError('IMAGE_UNSUPPORTED', `${known.title} has no structures to check`, {
-          where: file,
-          hint: 'if it is an image of another format, say which with --from FORMAT',
-        });
-      }
-      return known.check(source, { references: this.#references, signal: this.#signal });
+      return work(source, known, { references: this.#references, signal: this.#signal });
     });
   }
 

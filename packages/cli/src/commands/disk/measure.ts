@@ -1,23 +1,32 @@
+import { requireSizeFor } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { exactSizeText } from '../../output/quantities.ts';
-import { ImageFiles, type ImageFilesOptions, requireFormatName } from './image-files.ts';
+import { type ConsumerOption, chosenTarget, consumerOf } from './consumer.ts';
+import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
 import { plannedLength, planTarget, type TargetOptions } from './plan.ts';
+
+interface MeasureOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
+  readonly from?: string;
+  readonly to?: string;
+}
 
 export async function run(
   context: Context,
   [source]: readonly [string],
-  options: ImageFilesOptions & TargetOptions & { readonly from?: string; readonly to: string },
+  asked: MeasureOptions,
 ): Promise<undefined> {
-  requireFormatName(options.to, '--to');
-  const files = new ImageFiles(options, context.signal);
+  const consumer = consumerOf(asked);
+  const { format, options } = chosenTarget(consumer, asked, undefined);
+  const files = new ImageFiles(asked, context.signal);
   try {
-    const { disk } = await files.open(source, options.from);
-    const { requiredBytes, exact } = plannedLength(await planTarget(context, disk, options.to, options));
+    const { disk } = await files.open(source, asked.from);
     const { virtualSizeBytes } = disk;
-    const record = { source, format: options.to, virtualSizeBytes, requiredBytes, exact };
+    if (consumer !== undefined) requireSizeFor(consumer, virtualSizeBytes);
+    const { requiredBytes, exact } = plannedLength(await planTarget(context, disk, format, options));
+    const record = { source, format, virtualSizeBytes, requiredBytes, exact };
     await context.output.record(record, [
       `virtual size: ${exactSizeText(virtualSizeBytes)}`,
-      `${options.to}: ${exact ? '' : 'at most '}${exactSizeText(requiredBytes)}`,
+      `${format}: ${exact ? '' : 'at most '}${exactSizeText(requiredBytes)}`,
     ]);
   } finally {
     await files.close();
