@@ -1,177 +1,132 @@
-import { isZero } from '../../bytes/fields.ts';
-import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
-import { mapOrdered } from '../../convert/bounded.ts';
-import { ImageError } from '../../errors.ts';
-import type { ByteSource } from '../../io/byte-source.ts';
+import { SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { type ByteSource, requireInside } from '../../io/byte-source.ts';
 import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
-import { directoryProblems, readDirectory, redundantTablesInFront, sameShape } from './directory.ts';
-import { readSparseExtent, type SparseExtent } from './extent.ts';
-import { GrainClaims } from './grain-claims.ts';
-import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from './markers.ts';
-import { isZeroedGrain } from './runs.ts';
-import { GrainTables } from './tables.ts';
+import { readCowdHeader } from './cowd.ts';
+import { openParent, requireExtents, resolveExtent } from './described-disk.ts';
+import type { Descriptor, DescriptorExtent } from './descriptor.ts';
+import {
+  descriptorWarnings,
+  type EmbeddedExtent,
+  embeddedWarnings,
+  isWholeDisk,
+  readDescriptorFile,
+  readEmbedded,
+  readTableHeader,
+  refuseLoneExtent,
+  requireOwnDisk,
+  uncleanWarnings,
+} from './extent.ts';
+import { readSparseHeader, type SparseHeader } from './header.ts';
+import { readKind } from './kind.ts';
+import { requireExtentCapacity, requireKind } from './open-part.ts';
+import { addDamage, findingsIn, type PartFindings } from './part-findings.ts';
+import { readSeSparseHeader } from './se-sparse.ts';
+import { checkSeSparse } from './se-sparse-check.ts';
+import { checkSparse } from './sparse-check.ts';
 
-const DIRECTORY = 'VMDK grain directory';
-const REDUNDANT_DIRECTORY = 'VMDK redundant grain directory';
-const TABLE = 'VMDK grain table';
-const MARKER = 'VMDK grain marker';
-const MARKERS_AT_ONCE = 16;
+const EXTENT = 'VMDK sparse extent';
 
 /**
- * Looks at the header, the footer, the descriptor, both directories, all tables and, of compressed grains,
- * the markers. The grains' data is not read. Throws for a file that is not this format or is refused.
+ * Looks at the descriptor and, in every file of the disk, at the header, the footer, both directories, all
+ * tables and, of compressed grains, the markers. The grains' data is not read. Throws for a file that is not
+ * this format or is refused. A parent is opened, for its CID, and not checked itself.
  */
 export async function checkVmdk(source: ByteSource, options: OpenOptions): Promise<CheckReport> {
   const findings = new Findings();
   try {
-    const extent = await readSparseExtent(source, options);
-    await new VmdkCheck(source, extent, findings, options.signal).run();
+    await checkFile(source, findings, options);
   } catch (error) {
     addDamage(findings, error);
   }
   return findings.report('vmdk');
 }
 
-/** Damage that nothing behind it can be checked for is a finding too; anything else is thrown on. */
-function addDamage(findings: Findings, error: unknown): void {
-  const damage =
-    error instanceof ImageError && (error.code === 'IMAGE_MALFORMED' || error.code === 'IMAGE_TRUNCATED');
-  if (!damage) throw error;
-  findings.add('corruption', error.structure, error.message, error.offsetBytes);
+async function checkFile(source: ByteSource, findings: Findings, options: OpenOptions): Promise<void> {
+  const { signal } = options;
+  const kind = await readKind(source, signal);
+  if (kind === 'descriptor') {
+    return checkDescribed(source, await readDescriptorFile(source, signal), findings, options);
+  }
+  if (kind !== 'sparse') refuseLoneExtent(source);
+  const embedded = await readEmbedded(source, signal);
+  const { descriptor } = embedded;
+  if (descriptor !== undefined && !isWholeDisk(embedded)) {
+    return checkDescribed(source, descriptor, findings, options);
+  }
+  await checkWhole(source, embedded, findings, options);
 }
 
-interface GrainPlace {
-  readonly sector: number;
-  readonly lbaSectors: number;
+async function checkWhole(
+  source: ByteSource,
+  embedded: EmbeddedExtent,
+  findings: Findings,
+  options: OpenOptions,
+): Promise<void> {
+  requireOwnDisk(embedded, source);
+  for (const warning of embeddedWarnings(embedded)) findings.add('warning', EXTENT, warning);
+  const parent = await openParent(source, embedded.descriptor, options);
+  await parent?.close();
+  await checkExtent(source, embedded.header, findings, options.signal);
 }
 
-class VmdkCheck {
-  readonly #source: ByteSource;
-  readonly #extent: SparseExtent;
-  readonly #findings: Findings;
-  readonly #signal: AbortSignal | undefined;
-  readonly #claims: GrainClaims;
-  /** Where the last compressed grain ends. */
-  #grainsEndBytes: number;
+async function checkExtent(
+  source: ByteSource,
+  header: SparseHeader,
+  findings: PartFindings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const hasFooter = header.directorySector === undefined;
+  await checkSparse(source, await readTableHeader(source, header, signal), hasFooter, findings, signal);
+}
 
-  constructor(source: ByteSource, extent: SparseExtent, findings: Findings, signal: AbortSignal | undefined) {
-    this.#source = source;
-    this.#extent = extent;
-    this.#findings = findings;
-    this.#signal = signal;
-    this.#claims = new GrainClaims(extent.header.grainSectors);
-    this.#grainsEndBytes = extent.header.overheadSectors * SECTOR_BYTES;
-  }
-
-  async run(): Promise<void> {
-    const { header, hasFooter, warnings } = this.#extent;
-    for (const warning of warnings) this.#findings.add('warning', 'VMDK sparse extent', warning);
-    const directory = await this.#soundDirectory(header.directorySector, DIRECTORY);
-    const redundant = await this.#redundantDirectory(directory);
-    const reserved =
-      redundant !== undefined && redundantTablesInFront(header, redundant) ? redundant : undefined;
-    const tables = new GrainTables(this.#source, header, directory, reserved);
-    const others = redundant === undefined ? undefined : new GrainTables(this.#source, header, redundant);
-    for (let index = 0; index < directory.length; index++) {
-      this.#signal?.throwIfAborted();
-      const table = await tables.table(index, this.#signal);
-      if (table === undefined) continue;
-      await this.#checkTable(tables, index, table);
-      const other = await others?.table(index, this.#signal);
-      if (other?.some((sector, i) => sector !== table[i])) {
-        const message = `grain table ${index} differs from its redundant copy; VirtualBox refuses such a file`;
-        this.#findings.add('corruption', TABLE, message, tables.entryOffset(index, 0));
-      }
-    }
-    if (header.compressed && !hasFooter) await this.#checkStreamEnd();
-  }
-
-  /** The directory without the entries that cannot be followed; these are findings. */
-  async #soundDirectory(sector: number, structure: string): Promise<Uint32Array> {
-    const { header } = this.#extent;
-    const directory = await readDirectory(this.#source, header, sector, structure, this.#signal);
-    for (const problem of directoryProblems(this.#source, header, sector, directory)) {
-      this.#findings.add('corruption', structure, problem.message, problem.offsetBytes);
-      directory[problem.index] = 0;
-    }
-    return directory;
-  }
-
-  /** A broken redundant directory does not hide the other. */
-  async #redundantDirectory(directory: Uint32Array): Promise<Uint32Array | undefined> {
-    const sector = this.#extent.header.redundantDirectorySector;
-    if (sector === undefined) return undefined;
+async function checkDescribed(
+  source: ByteSource,
+  descriptor: Descriptor,
+  findings: Findings,
+  options: OpenOptions,
+): Promise<void> {
+  requireExtents(descriptor);
+  for (const warning of descriptorWarnings(descriptor)) findings.add('warning', 'VMDK descriptor', warning);
+  const parent = await openParent(source, descriptor, options);
+  await parent?.close();
+  for (const extent of descriptor.extents) {
+    if (extent.access === 'NOACCESS' || extent.type === 'ZERO') continue;
+    const file = await resolveExtent(source, extent, options);
+    const inFile = findingsIn(findings, file.name);
     try {
-      const redundant = await this.#soundDirectory(sector, REDUNDANT_DIRECTORY);
-      if (!sameShape(directory, redundant)) {
-        const message = 'the two grain directories do not have tables for the same parts of the disk';
-        this.#findings.add('corruption', REDUNDANT_DIRECTORY, message, sector * SECTOR_BYTES);
-      }
-      return redundant;
+      await checkNamed(file, extent, inFile, options.signal);
     } catch (error) {
-      addDamage(this.#findings, error);
-      return undefined;
+      addDamage(inFile, error);
+    } finally {
+      await file.close();
     }
   }
+}
 
-  async #checkTable(tables: GrainTables, index: number, table: Uint32Array): Promise<void> {
-    const { header } = this.#extent;
-    const grainBytes = header.grainSectors * SECTOR_BYTES;
-    const capacityBytes = header.capacitySectors * SECTOR_BYTES;
-    const marked: GrainPlace[] = [];
-    for (const [entry, sector] of table.entries()) {
-      if (sector === 0 || isZeroedGrain(header, sector)) continue;
-      const grain = index * header.tableEntryCount + entry;
-      const entryOffset = tables.entryOffset(index, entry);
-      const lengthBytes = Math.min(grainBytes, capacityBytes - grain * grainBytes);
-      if (lengthBytes <= 0) {
-        this.#findings.add('leak', TABLE, `grain ${grain} lies beyond the end of the disk`, entryOffset);
-        continue;
-      }
-      const problem = tables.placeProblem(sector, lengthBytes, entryOffset);
-      if (problem !== undefined) {
-        this.#findings.add('corruption', TABLE, `grain ${grain}: ${problem.message}`, entryOffset);
-      } else if (header.compressed) {
-        marked.push({ sector, lbaSectors: grain * header.grainSectors });
-      } else if (!this.#claims.claim(sector)) {
-        const message = `grain ${grain} shares sectors of the file with another grain, at sector ${sector}`;
-        this.#findings.add('corruption', TABLE, message, entryOffset);
-      }
-    }
-    await this.#checkMarkers(marked);
+async function checkNamed(
+  source: ByteSource,
+  extent: DescriptorExtent,
+  findings: PartFindings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (extent.type === 'FLAT' || extent.type === 'VMFS') {
+    const { offsetSectors, sectorCount } = extent;
+    return requireInside(
+      source,
+      offsetSectors * SECTOR_BYTES,
+      sectorCount * SECTOR_BYTES,
+      'VMDK flat extent',
+    );
   }
-
-  async #checkMarkers(places: readonly GrainPlace[]): Promise<void> {
-    const grainBytes = this.#extent.header.grainSectors * SECTOR_BYTES;
-    const read = async ({ sector, lbaSectors }: GrainPlace) => {
-      const marker = new Uint8Array(GRAIN_MARKER_BYTES);
-      const offsetBytes = sector * SECTOR_BYTES;
-      await this.#source.read(offsetBytes, marker, this.#signal);
-      const endBytes = offsetBytes + GRAIN_MARKER_BYTES + grainDataBytes(marker);
-      const problem = grainMarkerProblem(marker, lbaSectors, grainBytes);
-      if (problem !== undefined || endBytes <= this.#source.lengthBytes)
-        return { offsetBytes, endBytes, problem };
-      return {
-        offsetBytes,
-        endBytes,
-        problem: `the grain for sector ${lbaSectors} runs beyond the end of the file`,
-      };
-    };
-    for await (const { offsetBytes, endBytes, problem } of mapOrdered(places, MARKERS_AT_ONCE, read)) {
-      if (problem !== undefined) this.#findings.add('corruption', MARKER, problem, offsetBytes);
-      else this.#grainsEndBytes = Math.max(this.#grainsEndBytes, roundUp(endBytes, SECTOR_BYTES));
-    }
+  const kind = await requireKind(source, extent, signal);
+  if (kind === 'seSparse') {
+    requireExtentCapacity(await readSeSparseHeader(source, signal), extent);
+    return checkSeSparse(source, findings, signal);
   }
-
-  /** A file whose tables are in front ends with a sector of zeros; who reads it as a stream waits for that. */
-  async #checkStreamEnd(): Promise<void> {
-    const offsetBytes = this.#grainsEndBytes;
-    const end = new Uint8Array(Math.max(0, Math.min(SECTOR_BYTES, this.#source.lengthBytes - offsetBytes)));
-    await this.#source.read(offsetBytes, end, this.#signal);
-    if (end.length === SECTOR_BYTES && isZero(end)) return;
-    const message =
-      'no end-of-stream marker follows the last grain; VirtualBox cannot read such a file from an OVA';
-    this.#findings.add('warning', 'VMDK end-of-stream marker', message, offsetBytes);
-  }
+  const header =
+    kind === 'COWD' ? await readCowdHeader(source, signal) : await readSparseHeader(source, signal);
+  requireExtentCapacity(header, extent);
+  for (const warning of uncleanWarnings(header)) findings.add('warning', EXTENT, warning);
+  await checkExtent(source, header, findings, signal);
 }

@@ -1,5 +1,6 @@
 import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { forEachBounded } from '../../convert/bounded.ts';
+import type { StoredRun } from '../../disk/disk.ts';
 import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
@@ -10,9 +11,11 @@ import type { CompressedRun } from './runs.ts';
 const STRUCTURE = 'VMDK compressed grain';
 /** Records that stand closer than this in the file are fetched with one read: a grain table may be between. */
 const GAP_BYTES = 4096;
-/** Most bytes of one such read. */
-const GROUP_BYTES = 2 * 1024 * 1024;
+/** Most bytes of one such read: short enough that a cache in front of a network keeps them. */
+const GROUP_BYTES = 768 * 1024;
 const DECOMPRESSIONS_AT_ONCE = 16;
+/** What is read at once to look at markers, which stand a record apart. */
+const MARKER_WINDOW_BYTES = 256 * 1024;
 
 interface StoredGrain {
   readonly run: CompressedRun;
@@ -25,6 +28,8 @@ export class CompressedGrains {
   readonly #grainBytes: number;
   /** Grains of which only a part was asked for, by their offset in the disk: the rest mostly comes next. */
   readonly #cache = new Map<number, Uint8Array>();
+  /** A part of the file that markers were looked at in last. */
+  #window: { readonly startBytes: number; readonly bytes: Uint8Array } | undefined;
 
   constructor(source: ByteSource, grainBytes: number) {
     this.#source = source;
@@ -50,7 +55,11 @@ export class CompressedGrains {
       if (cached === undefined) missing.push(run);
       else place(run, cached);
     }
-    await forEachBounded(this.#storedGrains(missing, signal), DECOMPRESSIONS_AT_ONCE, async (stored) => {
+    // What arrives once is taken before others make it arrive further.
+    const grains = this.#source.sequential
+      ? await this.#storedAtOnce(missing, signal)
+      : this.#storedGrains(missing, signal);
+    await forEachBounded(grains, DECOMPRESSIONS_AT_ONCE, async (stored) => {
       signal?.throwIfAborted();
       const plain = await this.#decompress(stored);
       place(stored.run, plain);
@@ -59,12 +68,63 @@ export class CompressedGrains {
     });
   }
 
+  /**
+   * The grain as it is stored, for those who copy compressed data. Its marker is looked at: no table makes
+   * another grain's data pass for this one's. Opaque where it may decompress to less than a grain: at the end.
+   */
+  async stored(run: CompressedRun, signal?: AbortSignal): Promise<StoredRun> {
+    const { offsetBytes, lengthBytes, fileOffsetBytes } = run;
+    if (lengthBytes < this.#grainBytes) return { kind: 'opaque', offsetBytes, lengthBytes };
+    const marker = await this.#marker(fileOffsetBytes, signal);
+    const dataBytes = this.#requireRecord(run, marker);
+    return {
+      kind: 'packed',
+      offsetBytes,
+      lengthBytes,
+      compression: 'zlib',
+      source: this.#source,
+      sourceBytes: fileOffsetBytes + GRAIN_MARKER_BYTES,
+      storedBytes: dataBytes,
+    };
+  }
+
+  async #marker(fileOffsetBytes: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const held = this.#window;
+    const end = fileOffsetBytes + GRAIN_MARKER_BYTES;
+    if (
+      held !== undefined &&
+      fileOffsetBytes >= held.startBytes &&
+      end <= held.startBytes + held.bytes.length
+    ) {
+      return held.bytes.subarray(fileOffsetBytes - held.startBytes, end - held.startBytes);
+    }
+    const length = Math.min(MARKER_WINDOW_BYTES, this.#source.lengthBytes - fileOffsetBytes);
+    const bytes = new Uint8Array(length);
+    await this.#source.read(fileOffsetBytes, bytes, signal);
+    this.#window = { startBytes: fileOffsetBytes, bytes };
+    return bytes.subarray(0, GRAIN_MARKER_BYTES);
+  }
+
   #keep(run: CompressedRun, plain: Uint8Array): void {
     this.#cache.set(run.offsetBytes, plain);
     for (const oldest of this.#cache.keys()) {
       if (this.#cache.size * this.#grainBytes <= GRAIN_CACHE_BYTES) break;
       this.#cache.delete(oldest);
     }
+  }
+
+  /** Every record of an arriving file, asked for at once. */
+  async #storedAtOnce(runs: readonly CompressedRun[], signal?: AbortSignal): Promise<StoredGrain[]> {
+    const reads = runs.map(async (run) => {
+      const record = new Uint8Array(run.recordBytes);
+      await this.#source.read(run.fileOffsetBytes, record, signal);
+      return { run, record };
+    });
+    const outcomes = await Promise.allSettled(reads);
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
   }
 
   /** Fetches neighbours together: compressed grains are small and mostly stand in guest order. */
@@ -94,7 +154,8 @@ export class CompressedGrains {
     }
   }
 
-  async #decompress({ run, record }: StoredGrain): Promise<Uint8Array> {
+  /** The length of the record's data. Throws for a marker that is not this grain's, and for a cut record. */
+  #requireRecord(run: CompressedRun, record: Uint8Array): number {
     const offsetBytes = run.fileOffsetBytes;
     const problem = grainMarkerProblem(record, run.offsetBytes / SECTOR_BYTES, this.#grainBytes);
     if (problem !== undefined) {
@@ -104,8 +165,15 @@ export class CompressedGrains {
         hint: 'the file is damaged: copy or download it again',
       });
     }
-    const end = GRAIN_MARKER_BYTES + grainDataBytes(record);
-    if (end > record.length) this.#refuseCut(offsetBytes, end);
+    const dataBytes = grainDataBytes(record);
+    const end = GRAIN_MARKER_BYTES + dataBytes;
+    if (end > run.recordBytes) this.#refuseCut(offsetBytes, end);
+    return dataBytes;
+  }
+
+  async #decompress({ run, record }: StoredGrain): Promise<Uint8Array> {
+    const offsetBytes = run.fileOffsetBytes;
+    const end = GRAIN_MARKER_BYTES + this.#requireRecord(run, record);
     const data = record.subarray(GRAIN_MARKER_BYTES, end);
     try {
       return await decompress('zlib', data, this.#grainBytes, STRUCTURE, offsetBytes);

@@ -24,13 +24,17 @@ test('extent lines of every kind are parsed', () => {
     'rw 10 vmfs "x-flat.vmdk"',
     'NOACCESS 5 ZERO ',
   ].join('\n');
-  assert.deepEqual(parseDescriptor(bytes(text)).extents, [
-    { access: 'RW', sectorCount: 4192256, type: 'SPARSE', fileName: 'a b-s001.vmdk' },
-    { access: 'RW', sectorCount: 63, type: 'FLAT', fileName: 'pt.vmdk' },
-    { access: 'RDONLY', sectorCount: 100, type: 'FLAT', fileName: '/dev/sda' },
-    { access: 'RW', sectorCount: 10, type: 'VMFS', fileName: 'x-flat.vmdk' },
-    { access: 'NOACCESS', sectorCount: 5, type: 'ZERO', fileName: undefined },
-  ]);
+  const [RW, none] = ['RW', undefined];
+  assert.deepEqual(
+    parseDescriptor(bytes(text)).extents.map((extent) => Object.values(extent)),
+    [
+      [RW, 4192256, 'SPARSE', 'a b-s001.vmdk', 0],
+      [RW, 63, 'FLAT', 'pt.vmdk', 0],
+      ['RDONLY', 100, 'FLAT', '/dev/sda', 63],
+      [RW, 10, 'VMFS', 'x-flat.vmdk', 0],
+      ['NOACCESS', 5, 'ZERO', none, 0],
+    ],
+  );
 });
 
 test('file names are in the encoding that the descriptor declares', () => {

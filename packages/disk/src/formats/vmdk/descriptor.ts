@@ -7,12 +7,14 @@ const STRUCTURE = 'VMDK descriptor';
 const NO_PARENT = 0xffffffff;
 
 /** One line of the extent description: ACCESS SECTORS TYPE ["file" [OFFSET ...]]. */
-interface DescriptorExtent {
+export interface DescriptorExtent {
   readonly access: string;
   readonly sectorCount: number;
   readonly type: string;
   /** As the descriptor spells it; absent for ZERO. */
   readonly fileName: string | undefined;
+  /** Where the extent begins in its file. */
+  readonly offsetSectors: number;
 }
 
 /** The text that describes a disk: a file of its own, or embedded in a sparse extent. */
@@ -63,18 +65,27 @@ export function parseDescriptor(bytes: Uint8Array): Descriptor {
 
 /** True when the descriptor's disk is a delta: what it does not hold is in a parent. */
 export function isDelta(descriptor: Descriptor): boolean {
+  return parentContentId(descriptor) !== undefined;
+}
+
+/** The CID that the descriptor's parent must have; undefined for a disk without a parent. */
+export function parentContentId(descriptor: Descriptor): number | undefined {
   const text = descriptor.value('parentCID');
-  if (text === undefined) return false;
-  if (!/^[0-9a-f]{1,8}$/i.test(text)) {
+  if (text === undefined) return undefined;
+  const id = contentIdOf(text);
+  if (id === undefined) {
     throw new ImageError(
       'IMAGE_MALFORMED',
       `parentCID ${JSON.stringify(text.slice(0, 40))} is not a hexadecimal id`,
-      {
-        structure: STRUCTURE,
-      },
+      { structure: STRUCTURE },
     );
   }
-  return Number.parseInt(text, 16) !== NO_PARENT;
+  return id === NO_PARENT ? undefined : id;
+}
+
+/** A CID, which is written in hexadecimal without a prefix; undefined for anything else. */
+export function contentIdOf(text: string): number | undefined {
+  return /^[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : undefined;
 }
 
 function parseExtent(line: string): DescriptorExtent {
@@ -98,15 +109,18 @@ function parseExtent(line: string): DescriptorExtent {
   }
   const extent = { access: access.toUpperCase(), sectorCount, type: type.toUpperCase() };
   const tail = rest.trim();
-  if (tail === '') return extent.type === 'ZERO' ? { ...extent, fileName: undefined } : malformed();
+  if (tail === '') {
+    return extent.type === 'ZERO' ? { ...extent, fileName: undefined, offsetSectors: 0 } : malformed();
+  }
   const named = /^"([^"]+)"(.*)$/.exec(tail);
   if (named === null) return malformed();
   const [offset = '0'] = (named[2] ?? '')
     .trim()
     .split(/\s+/)
     .filter((word) => word !== '');
-  if (!/^\d+$/.test(offset)) return malformed();
-  return { ...extent, fileName: named[1] };
+  const offsetSectors = /^\d+$/.test(offset) ? Number(offset) : Number.NaN;
+  if (!(offsetSectors <= limits.DESCRIPTOR_EXTENT_SECTORS_MAX)) return malformed();
+  return { ...extent, fileName: named[1], offsetSectors };
 }
 
 /** Lines without their ends and surrounding blanks, up to the first NUL. */

@@ -7,7 +7,7 @@ import type { ImageStream } from '../../view/image-stream.ts';
 import type { Layout } from '../../view/layout.ts';
 import type { FileSet, Format, WriteRequest } from '../format.ts';
 import { checkVmdk } from './check.ts';
-import { vmdkKind } from './extent.ts';
+import { vmdkKind } from './kind.ts';
 import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
 import { embeddedDescriptor } from './new-descriptor.ts';
 import { planFileSet } from './new-files.ts';

@@ -38,3 +38,23 @@ export class GrainClaims {
     return mark === 0 ? undefined : mark - 1;
   }
 }
+
+/** Places of equal length that begin at multiples of it: which are taken, a bit for each. */
+export class BitClaims {
+  readonly #pages = new Map<number, Uint8Array>();
+
+  /** Takes a place; false when it is taken already. */
+  claim(index: number): boolean {
+    const bit = index % 8;
+    const byte = (index - bit) / 8;
+    const pageIndex = Math.floor(byte / PAGE_SLOTS);
+    let page = this.#pages.get(pageIndex);
+    if (page === undefined) {
+      page = new Uint8Array(PAGE_SLOTS);
+      this.#pages.set(pageIndex, page);
+    }
+    const held = page[byte % PAGE_SLOTS] ?? 0;
+    page[byte % PAGE_SLOTS] = held | (1 << bit);
+    return (held & (1 << bit)) === 0;
+  }
+}

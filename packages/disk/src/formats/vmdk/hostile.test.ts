@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import zlib from 'node:zlib';
 import fc from 'fast-check';
-import { denyReferences, type Reference, type ReferenceGate } from '../../disk/reference-gate.ts';
 import { ImageError } from '../../errors.ts';
-import { memorySource } from '../../io/memory.ts';
 import { vmdk } from './format.ts';
 import {
   edited,
@@ -49,7 +47,7 @@ const headers: readonly [string, string, Uint8Array][] = [
   ['a capacity that needs more tables than there are', 'IMAGE_TRUNCATED', edited(sparse, { 12: 2n ** 36n })],
   [
     'a capacity of 0',
-    'IMAGE_UNSUPPORTED',
+    'IMAGE_MALFORMED',
     withDescriptor(edited(sparse, { 12: 0n }), (text) => text.replace(/RW.*/, '')),
   ],
   ['a capacity of 0 and no descriptor', 'IMAGE_MALFORMED', edited(sparse, { 12: 0n, 28: 0n })],
@@ -280,7 +278,11 @@ const texts: readonly [string, string, Uint8Array][] = [
     'IMAGE_REFERENCE',
     descriptor('RW 1 ZERO', 'parentCID=1\nparentFileNameHint="base.vmdk"'),
   ],
-  ['extents of zeros only', 'IMAGE_UNSUPPORTED', descriptor('RW 2048 ZERO')],
+  ['no extents', 'IMAGE_MALFORMED', descriptor('')],
+  ['extents without a sector', 'IMAGE_MALFORMED', descriptor('RW 0 ZERO\nRW 0 ZERO')],
+  ['more than 64 TiB of zeros', 'IMAGE_LIMIT', descriptor('RW 137438953472 ZERO\nRW 1 ZERO')],
+  ['a device of the host', 'IMAGE_UNSUPPORTED', descriptor('RW 1 VMFSRDM "rdm.vmdk"')],
+  ['an extent type that is not known', 'IMAGE_UNSUPPORTED', descriptor('RW 1 FANCY "a"')],
   ['a negative size', 'IMAGE_MALFORMED', descriptor('RW -8 FLAT "a" 0')],
   ['a size of 2^64 - 1', 'IMAGE_LIMIT', descriptor('RW 18446744073709551615 FLAT "a" 0')],
   ['a size of 2^55', 'IMAGE_LIMIT', descriptor('RW 36028797018963968 FLAT "a" 0')],
@@ -297,62 +299,3 @@ for (const [what, code, bytes] of texts) {
     await assert.rejects(openBytes(bytes), { code });
   });
 }
-
-/** A gate that gives an empty file for any name, and notes what it was asked and what was closed. */
-function generousGate(): { gate: ReferenceGate; asked: Reference[]; closed: string[] } {
-  const asked: Reference[] = [];
-  const closed: string[] = [];
-  const gate: ReferenceGate = {
-    async resolve(reference) {
-      asked.push(reference);
-      const source = memorySource(new Uint8Array(0), reference.name);
-      return { source: { ...source, close: async () => void closed.push(reference.name) } };
-    },
-  };
-  return { gate, asked, closed };
-}
-
-test('a descriptor whose files are supplied is refused by the name of its subformat, and the files closed', async () => {
-  const { gate, asked, closed } = generousGate();
-  const bytes = descriptor('RW 4192256 SPARSE "a-s001.vmdk"\nRW 10 SPARSE "a-s002.vmdk"').toString();
-  const split = Buffer.from(bytes.replace('monolithicFlat', 'twoGbMaxExtentSparse'));
-  await assert.rejects(vmdk.open(memorySource(split), { references: gate }), {
-    code: 'IMAGE_UNSUPPORTED',
-    message: /twoGbMaxExtentSparse/,
-  });
-  assert.deepEqual(closed, ['a-s001.vmdk', 'a-s002.vmdk']);
-  assert.deepEqual(
-    asked.map(({ kind, name }) => [kind, name]),
-    [
-      ['extent file', 'a-s001.vmdk'],
-      ['extent file', 'a-s002.vmdk'],
-    ],
-  );
-});
-
-test('a delta whose parent is supplied is refused as a delta', async () => {
-  const { gate, asked, closed } = generousGate();
-  const delta = withDescriptor(sparse, (text) =>
-    text.replace('parentCID=ffffffff', 'parentCID=00000001\nparentFileNameHint="C:\\vm\\base.vmdk"'),
-  );
-  await assert.rejects(vmdk.open(memorySource(delta), { references: gate }), {
-    code: 'IMAGE_UNSUPPORTED',
-    message: /differencing/,
-  });
-  assert.deepEqual([asked[0]?.kind, asked[0]?.name], ['parent', 'C:\\vm\\base.vmdk']);
-  assert.deepEqual(closed, ['C:\\vm\\base.vmdk']);
-});
-
-test('the extents of a known subformat are refused by its name', async () => {
-  for (const [mark, name] of [
-    ['COWD\x01\0\0\0', /vmfsSparse/],
-    ['\xbe\xba\xfe\xca\0\0\0\0', /seSparse/],
-  ] as const) {
-    const bytes = new Uint8Array(4096);
-    bytes.set(Buffer.from(mark, 'latin1'));
-    await assert.rejects(openBytes(bytes), { code: 'IMAGE_UNSUPPORTED', message: name });
-    await assert.rejects(vmdk.check!(memorySource(bytes), { references: denyReferences }), {
-      code: 'IMAGE_UNSUPPORTED',
-    });
-  }
-});

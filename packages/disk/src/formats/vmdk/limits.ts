@@ -28,3 +28,5 @@ export const GRAIN_CACHE_BYTES: number = 2 * MIB;
 export const SPLIT_EXTENT_SECTORS = 4192256;
 /** Extents of a new descriptor: with its other lines it stays below VirtualBox's VMDK_DESCRIPTOR_LINES_MAX. */
 export const EXTENT_COUNT_MAX = 1000;
+/** ESX writes COWD grains of 1 sector; qemu and libvmdk take any. 1 MiB is far above all of the field. */
+export const COWD_GRAIN_SECTORS_MAX = 2048;

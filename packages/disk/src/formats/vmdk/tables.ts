@@ -11,6 +11,9 @@ import {
 import { type SparseHeader, tableSectors } from './header.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { ReservedPlaces } from './reserved-places.ts';
+import type { GrainLookup } from './runs.ts';
+
+const ZEROED_GRAIN = 1;
 
 /** Tables that follow each other in the file are read together: 128 KiB of the usual ones. */
 const READ_AHEAD_TABLES = 64;
@@ -19,8 +22,12 @@ const READ_AHEAD_TABLES = 64;
  * The grain directory, resident, and the grain tables, read when needed and kept within a budget. Knows
  * where a grain may be.
  */
-export class GrainTables {
+export class GrainTables implements GrainLookup {
   readonly header: SparseHeader;
+  readonly grainSectors: number;
+  readonly tableEntryCount: number;
+  readonly compressed: boolean;
+  readonly fileLengthBytes: number;
   readonly directory: Uint32Array;
   readonly #source: ByteSource;
   readonly #reserved: ReservedPlaces;
@@ -31,6 +38,10 @@ export class GrainTables {
   /** `redundant` is the other directory, when it is sound: its tables are no place for grains either. */
   constructor(source: ByteSource, header: SparseHeader, directory: Uint32Array, redundant?: Uint32Array) {
     this.header = header;
+    this.grainSectors = header.grainSectors;
+    this.tableEntryCount = header.tableEntryCount;
+    this.compressed = header.compressed;
+    this.fileLengthBytes = source.lengthBytes;
     this.directory = directory;
     this.#source = source;
     this.#tableSectors = tableSectors(header);
@@ -39,9 +50,18 @@ export class GrainTables {
     this.#cacheCount = Math.floor(TABLE_CACHE_BYTES / (header.tableEntryCount * 4));
   }
 
+  hasTable(index: number): boolean {
+    return (this.directory[index] ?? 0) !== 0;
+  }
+
+  /** True for the entry of a grain of zeros that takes no place in the file. */
+  isZeroed(sector: number): boolean {
+    return this.header.zeroedGrains && sector === ZEROED_GRAIN;
+  }
+
   /** The entries of a table; undefined when the directory has none. */
   async table(index: number, signal?: AbortSignal): Promise<Uint32Array | undefined> {
-    if ((this.directory[index] ?? 0) === 0) return undefined;
+    if (!this.hasTable(index)) return undefined;
     const cached = this.#cache.get(index);
     if (cached !== undefined) {
       this.#cache.delete(index);
@@ -88,13 +108,18 @@ export class GrainTables {
   }
 
   /** What is wrong with grains from this sector on that hold `lengthBytes` of the disk, when anything is. */
-  placeProblem(sector: number, lengthBytes: number, entryOffsetBytes: number): EntryProblem | undefined {
+  placeProblem(
+    sector: number,
+    lengthBytes: number,
+    tableIndex: number,
+    entryIndex: number,
+  ): EntryProblem | undefined {
     // A compressed grain is as long as its marker says, and at least a sector.
     const storedBytes = this.header.compressed ? SECTOR_BYTES : lengthBytes;
     const problem = (code: ImageErrorCode, what: string) => ({
       code,
       message: `the grain at sector ${sector} ${what}`,
-      offsetBytes: entryOffsetBytes,
+      offsetBytes: this.entryOffset(tableIndex, entryIndex),
     });
     if (sector * SECTOR_BYTES + storedBytes > this.#source.lengthBytes) {
       return problem('IMAGE_TRUNCATED', 'lies beyond the end of the file');

@@ -4,8 +4,8 @@ import { ImageError } from '../../errors.ts';
 import type { OpenOptions } from '../../formats/format.ts';
 import { type Descriptor, parseDescriptor } from '../../formats/vmdk/descriptor.ts';
 import { readDirectory, sameShape } from '../../formats/vmdk/directory.ts';
-import { vmdkKind } from '../../formats/vmdk/extent.ts';
 import { readSparseHeader, type SparseHeader } from '../../formats/vmdk/header.ts';
+import { vmdkKind } from '../../formats/vmdk/kind.ts';
 import { DESCRIPTOR_BYTES_MAX } from '../../formats/vmdk/limits.ts';
 import {
   compressedBytesMax,
@@ -13,7 +13,6 @@ import {
   grainDataBytes,
   readFooter,
 } from '../../formats/vmdk/markers.ts';
-import { isZeroedGrain } from '../../formats/vmdk/runs.ts';
 import { GrainTables } from '../../formats/vmdk/tables.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
@@ -166,7 +165,7 @@ class GrainWalk {
     const header = this.#header;
     const grainCount = Math.ceil(header.capacitySectors / header.grainSectors);
     for (const [entry, sector] of table.entries()) {
-      if (sector === 0 || isZeroedGrain(header, sector)) continue;
+      if (sector === 0 || this.#tables.isZeroed(sector)) continue;
       const grain = index * header.tableEntryCount + entry;
       if (grain >= grainCount) continue;
       const entryBytes = this.#tables.entryOffset(index, entry);
