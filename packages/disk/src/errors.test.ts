@@ -39,7 +39,7 @@ const opened = (image: Uint8Array) => openDisk(memorySource(image), { references
 const imageErrors: Readonly<Record<string, (context: TestContext) => Promise<unknown>>> = {
   IMAGE_MALFORMED: async (context) => opened(await qcow2(context, (image) => image.writeUInt32BE(8, 20))),
   IMAGE_TRUNCATED: async (context) => opened((await qcow2(context)).subarray(0, 65536)),
-  IMAGE_UNSUPPORTED: async () => opened(Buffer.from('vhdxfile')),
+  IMAGE_UNSUPPORTED: async () => opened(Buffer.from('QED\0')),
   IMAGE_LIMIT: async (context) =>
     opened(await qcow2(context, (image) => image.writeUInt32BE(0x7fffffff, 36))),
   IMAGE_REFERENCE: async (context) =>

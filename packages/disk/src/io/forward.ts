@@ -3,9 +3,9 @@ import { ImageError, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 
 /** Kept from the start: where formats that can be decoded front to back have their tables. */
-const HEAD_BYTES: number = 32 * MIB;
+export const HEAD_BYTES: number = 32 * MIB;
 /** Kept behind the furthest byte that was asked for: reads that run side by side come out of order. */
-const WINDOW_BYTES: number = 24 * MIB;
+export const WINDOW_BYTES: number = 24 * MIB;
 
 /** Chunks shorter than this are put together: a sender of single bytes would cost a hundred times its bytes. */
 const SHORT_BYTES = 4096;
