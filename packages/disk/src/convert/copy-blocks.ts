@@ -17,7 +17,7 @@ import type { BlockPlacement } from '../view/block-placement.ts';
 import { readZeroExtended } from '../view/view.ts';
 import { mapOrdered } from './bounded.ts';
 import { SlotPool } from './slot-pool.ts';
-import { type StoredJob, storedJobs } from './stored-jobs.ts';
+import { type StoredJob, storedJobs, usualJobBytes } from './stored-jobs.ts';
 import type { WriteOptions } from './write.ts';
 
 /** Zeros are found in units of this size, as everywhere in the engine. */
@@ -68,7 +68,7 @@ class BlockCopier {
   readonly #progress: CopyProgress;
   readonly #signal: AbortSignal | undefined;
   readonly #descriptor: number | undefined;
-  readonly #slots = new SlotPool();
+  readonly #slots = new SlotPool(usualJobBytes(UNIT_BYTES));
   #turn = 0;
 
   constructor(

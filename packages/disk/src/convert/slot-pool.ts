@@ -1,18 +1,21 @@
 /** Shared memory that is used again: fresh memory costs page faults, and a thread cannot see any other. */
 export class SlotPool {
   readonly #free: Uint8Array[] = [];
+  readonly #usualBytes: number;
+
+  /** `usualBytes` is what nearly all slots have to hold. */
+  constructor(usualBytes: number) {
+    this.#usualBytes = usualBytes;
+  }
 
   /** At least this long; what it holds is left from before. */
   take(lengthBytes: number): Uint8Array {
-    const at = this.#free.findIndex((slot) => slot.length >= lengthBytes);
-    if (at >= 0) return this.#free.splice(at, 1)[0] as Uint8Array;
-    // One that is too short is let go: the lengths of a conversion grow once, if ever.
-    this.#free.pop();
-    return new Uint8Array(new SharedArrayBuffer(lengthBytes));
+    const slot = lengthBytes > this.#usualBytes ? undefined : this.#free.pop();
+    return slot ?? new Uint8Array(new SharedArrayBuffer(Math.max(lengthBytes, this.#usualBytes)));
   }
 
   /** Gives back a slot from `take`; its content may change from now on. */
   give(slot: Uint8Array): void {
-    this.#free.push(slot);
+    if (slot.length === this.#usualBytes) this.#free.push(slot);
   }
 }

@@ -26,6 +26,11 @@ const JOB_BYTES: number = MIB;
 /** Compressed units up to this length are whole in one job. */
 const LARGE_JOB_BYTES: number = 2 * MIB;
 
+/** How long most jobs are at most. */
+export function usualJobBytes(unitBytes: number): number {
+  return Math.max(JOB_BYTES, unitBytes);
+}
+
 /**
  * The data of a disk from `fromBytes` on as jobs, in order, found lazily. Jobs begin at multiples of their unit;
  * none is longer than the larger of 2 MiB and a unit.
@@ -36,7 +41,7 @@ export async function* storedJobs(
   fromBytes: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<StoredJob, void, undefined> {
-  let windowBytes = Math.max(JOB_BYTES, unitBytes);
+  let windowBytes = usualJobBytes(unitBytes);
   let builder: JobBuilder | undefined;
   for await (const run of storedRuns(disk, fromBytes, signal)) {
     if (run.kind === 'zero' || run.kind === 'hole') continue;

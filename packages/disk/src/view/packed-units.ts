@@ -2,7 +2,7 @@ import { MIB } from '../bytes/numbers.ts';
 import { mapOrdered } from '../convert/bounded.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import { SlotPool } from '../convert/slot-pool.ts';
-import { type StoredJob, storedJobs } from '../convert/stored-jobs.ts';
+import { type StoredJob, storedJobs, usualJobBytes } from '../convert/stored-jobs.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { Compression } from '../io/codec.ts';
 import { compressedBound, runWork, tasksAtOnce } from '../io/node-work.ts';
@@ -14,6 +14,11 @@ export interface PackOptions {
   readonly compression: Compression;
   /** Deflate history window as a power of two, 9 to 15; 15 when not given. */
   readonly windowBits?: number | undefined;
+  /**
+   * Deflate without a last block, ended by a full flush: units that follow each other then are one stream. What is
+   * stored compressed is compressed anew.
+   */
+  readonly openEnd?: boolean | undefined;
   /** A unit that takes more than this, compressed, is given plain. */
   readonly limitBytes: number;
   /** The first unit to do. */
@@ -68,11 +73,12 @@ interface LoadedJob extends StoredJob {
 class UnitPacker {
   readonly #disk: Disk;
   readonly #options: PackOptions;
-  readonly #slots = new SlotPool();
+  readonly #slots: SlotPool;
 
   constructor(disk: Disk, options: PackOptions) {
     this.#disk = disk;
     this.#options = options;
+    this.#slots = new SlotPool(this.#slotBytes(usualJobBytes(options.unitBytes)));
   }
 
   async load(job: StoredJob): Promise<LoadedJob> {
@@ -95,14 +101,25 @@ class UnitPacker {
     run: PackedRun;
     slot: Uint8Array;
   }> {
-    const { unitBytes, compression, windowBits, limitBytes } = this.#options;
+    const { unitBytes, compression, windowBits, openEnd, limitBytes } = this.#options;
     const slot = loaded ?? this.#slots.take(this.#slotBytes(lengthBytes));
     const plain = slot.subarray(0, lengthBytes);
     const packed = slot.subarray(lengthBytes);
     const endBytes = Math.min(lengthBytes, this.#disk.virtualSizeBytes - offsetBytes);
     const { format } = this.#disk;
     const sizes = await runWork(
-      { kind: 'pack', plain, parts, endBytes, packed, unitBytes, compression, windowBits, limitBytes },
+      {
+        kind: 'pack',
+        plain,
+        parts,
+        endBytes,
+        packed,
+        unitBytes,
+        compression,
+        windowBits,
+        openEnd,
+        limitBytes,
+      },
       { source: `the ${format} image`, structure: `${format} compressed data` },
     );
     const firstUnit = offsetBytes / unitBytes;

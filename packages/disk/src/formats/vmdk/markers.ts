@@ -1,5 +1,5 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
-import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { parseSparseHeader, type SparseHeader } from './header.ts';
@@ -28,13 +28,12 @@ export function encodeMetadataMarker(type: MarkerType, sectorCount: number): Uin
   return bytes;
 }
 
-/** A grain's record: marker and data, padded to a sector. */
-export function encodeGrainRecord(lbaSectors: number, data: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(roundUp(GRAIN_MARKER_BYTES + data.length, SECTOR_BYTES));
+/** What stands before the data of a grain. */
+export function encodeGrainMarker(lbaSectors: number, dataBytes: number): Uint8Array {
+  const bytes = new Uint8Array(GRAIN_MARKER_BYTES);
   const view = viewOf(bytes);
   view.setBigUint64(0, BigInt(lbaSectors), true);
-  view.setUint32(8, data.length, true);
-  bytes.set(data, GRAIN_MARKER_BYTES);
+  view.setUint32(8, dataBytes, true);
   return bytes;
 }
 

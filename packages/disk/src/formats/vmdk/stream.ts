@@ -1,12 +1,12 @@
 import { viewOf } from '../../bytes/fields.ts';
-import { ceilDivide, MIB, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import { ceilDivide, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ChunkPacker } from '../../view/chunk-packer.ts';
 import type { ImageStream, StreamChunk, StreamRunOptions } from '../../view/image-stream.ts';
 import { pieceLength } from '../../view/layout.ts';
 import { packedUnits } from '../../view/packed-units.ts';
 import { regionsLayout } from '../../view/regions.ts';
-import { encodeGrainRecord, GRAIN_MARKER_BYTES } from './markers.ts';
+import { encodeGrainMarker, GRAIN_MARKER_BYTES } from './markers.ts';
 import { GRAIN_BYTES, GRAIN_SECTORS, TABLE_ENTRIES } from './sparse-layout.ts';
 import { storedZlib } from './stored-zlib.ts';
 import { maximumTableSectors, type StreamTables, TablesAtEnd, TablesInFront } from './stream-tables.ts';
@@ -96,9 +96,12 @@ async function* streamChunks(
   } as const;
   for await (const { endUnit, units } of packedUnits(disk, packing)) {
     for (const { unit, bytes, compressed } of units) {
-      const record = encodeGrainRecord(unit * GRAIN_SECTORS, compressed ? bytes : storedZlib(bytes));
-      tables.add(out, unit, record.length / SECTOR_BYTES);
-      out.append(record);
+      const data = compressed ? bytes : storedZlib(bytes);
+      const recordBytes = roundUp(GRAIN_MARKER_BYTES + data.length, SECTOR_BYTES);
+      tables.add(out, unit, recordBytes / SECTOR_BYTES);
+      out.append(encodeGrainMarker(unit * GRAIN_SECTORS, data.length));
+      out.append(data);
+      out.appendZeros(recordBytes - GRAIN_MARKER_BYTES - data.length);
     }
     nextGrain = endUnit;
     yield* out.takeFull(() => save(tables, nextGrain, out.endBytes));
