@@ -2,21 +2,40 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ResumableSha256 } from './sha256.ts';
+import { Sha256 } from './sha256.ts';
 
-test('the hash is the one of the system, however the bytes come and wherever it was kept between', () => {
+test('SHA-256 of parts is that of the whole', () => {
   fc.assert(
-    fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 8 }), (parts) => {
-      const theirs = createHash('sha256');
-      let ours = new ResumableSha256();
+    fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 6 }), (parts) => {
+      const hash = new Sha256();
+      for (const part of parts) hash.update(part);
+      const expected = createHash('sha256').update(Buffer.concat(parts)).digest();
+      assert.deepEqual(Buffer.from(hash.digest()), expected);
+    }),
+  );
+});
+
+test('every length around a block is padded right', () => {
+  for (let length = 0; length <= 200; length++) {
+    const bytes = new Uint8Array(length).fill(length);
+    const hash = new Sha256();
+    hash.update(bytes);
+    assert.deepEqual(Buffer.from(hash.digest()), createHash('sha256').update(bytes).digest(), `${length}`);
+  }
+});
+
+test('a hash that was kept between its parts goes on as it was', () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 6 }), (parts) => {
+      let hash = new Sha256();
       for (const part of parts) {
-        theirs.update(part);
-        ours.update(part);
-        const next = new ResumableSha256();
-        next.restore(ours.save());
-        ours = next;
+        hash.update(part);
+        const next = new Sha256();
+        next.restore(hash.save());
+        hash = next;
       }
-      assert.equal(Buffer.from(ours.digest()).toString('hex'), theirs.digest('hex'));
+      const expected = createHash('sha256').update(Buffer.concat(parts)).digest();
+      assert.deepEqual(Buffer.from(hash.digest()), expected);
     }),
   );
 });

@@ -13,7 +13,7 @@ const SAVED_BYTES: number = 32 + BLOCK_BYTES + 8;
  * SHA-256 whose state can be kept and gone on with, unlike the system's: work that is interrupted does not read
  * what it wrote. Some 150 MB/s.
  */
-export class ResumableSha256 {
+export class Sha256 {
   readonly #state: Int32Array = INITIAL.slice();
   readonly #words: Int32Array = new Int32Array(64);
   readonly #block: Uint8Array = new Uint8Array(BLOCK_BYTES);

@@ -1,5 +1,5 @@
 import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
-import { ResumableSha256 } from '../../bytes/sha256.ts';
+import { Sha256 } from '../../bytes/sha256.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError, invariant } from '../../errors.ts';
 import type { FormatOption, WriteRequest } from '../../formats/format.ts';
@@ -77,7 +77,7 @@ export async function planOva(disk: Disk, request: WriteRequest): Promise<ImageS
       ];
       return manifestMember(`${base}.mf`, lines);
     },
-    newDigest: () => new ResumableSha256(),
+    newDigest: () => new Sha256(),
   });
 }
 
