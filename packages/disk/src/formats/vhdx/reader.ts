@@ -158,15 +158,19 @@ class VhdxDisk implements Disk {
       const start = span.first * blockBytes;
       const offsetBytes = Math.max(fromBytes, start);
       const endBytes = Math.min(toBytes, span.end * blockBytes);
-      const fileBytes = span.fileBytes + (offsetBytes - start);
-      if (span.kind === 'partial')
+      if (span.kind === 'partial') {
         yield* this.#partialRuns(span.first, span.fileBytes, offsetBytes, endBytes);
-      else if (span.kind !== 'full') {
-        yield { kind: span.kind === 'absent' ? 'absent' : 'zero', offsetBytes, endBytes };
-      } else if (fileBytes >= this.#contentEndBytes) {
-        yield { kind: 'zero', offsetBytes, endBytes };
-      } else yield { kind: 'data', offsetBytes, endBytes, fileBytes };
+      } else if (span.kind === 'full') {
+        yield* this.#fullRuns(span.fileBytes + (offsetBytes - start), offsetBytes, endBytes);
+      } else yield { kind: span.kind === 'absent' ? 'absent' : 'zero', offsetBytes, endBytes };
     }
+  }
+
+  *#fullRuns(fileBytes: number, offsetBytes: number, endBytes: number): Generator<VhdxRun, void, undefined> {
+    const contentEnd = offsetBytes + Math.max(0, this.#contentEndBytes - fileBytes);
+    const dataEnd = Math.min(endBytes, contentEnd);
+    if (offsetBytes < dataEnd) yield { kind: 'data', offsetBytes, endBytes: dataEnd, fileBytes };
+    if (dataEnd < endBytes) yield { kind: 'zero', offsetBytes: dataEnd, endBytes };
   }
 
   /** Of a block that is partially present: sectors without a bit are the parent's. */
