@@ -29,6 +29,8 @@ class Child {
   readonly #ready: Promise<unknown>;
   #errors = '';
   #died: string | undefined;
+  /** The way that a case is being tried in. */
+  #way: Way | undefined;
 
   constructor() {
     const readable = [join(root, 'packages'), join(root, 'node_modules'), here].map(
@@ -76,7 +78,8 @@ class Child {
       const grownBytes = before === undefined || peak === undefined ? undefined : Math.max(0, peak - before);
       return { hostile, results, strays, grownBytes };
     } catch (error) {
-      return { hostile, results: [], grownBytes: undefined, strays: [(error as Error).message] };
+      const where = this.#way === undefined ? '' : `${this.#way}: `;
+      return { hostile, results: [], grownBytes: undefined, strays: [where + (error as Error).message] };
     }
   }
 
@@ -93,6 +96,10 @@ class Child {
         this.#process.off('close', onClose);
       };
       const onMessage = (message: unknown) => {
+        if (typeof message === 'string') {
+          this.#way = message as Way;
+          return;
+        }
         settle();
         resolve(message);
       };

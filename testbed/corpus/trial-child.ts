@@ -47,10 +47,13 @@ function collectGarbage(): void {
 
 process.on('message', async ({ hostile, ways }: TrialRequest) => {
   strays.length = 0;
-  const results = await tryCase(hostile, ways, settled);
+  const results = await tryCase(hostile, ways, async (way) => {
+    await settled();
+    process.send?.(way);
+  });
   await settled();
   collectGarbage();
   process.send?.({ results, strays: [...strays] } satisfies TrialReport);
 });
 process.on('disconnect', () => process.exit());
-process.send?.('ready');
+process.send?.({ results: [], strays: [] } satisfies TrialReport);

@@ -3,6 +3,7 @@ import {
   convert,
   type Disk,
   diskDigest,
+  type ForwardSource,
   formats,
   forwardSource,
   ImageError,
@@ -78,12 +79,12 @@ const CPU_LOOKS_EVERY_MS = 100;
 export async function tryCase(
   hostile: HostileCase,
   wanted: readonly Way[] = ways,
-  beforeWay: () => Promise<void> = async () => {},
+  beforeWay: (way: Way) => Promise<void> = async () => {},
 ): Promise<WayResult[]> {
   const results: WayResult[] = [];
   const kept: Attempt['kept'] = {};
   for (const way of wanted) {
-    await beforeWay();
+    await beforeWay(way);
     const asked: string[] = [];
     const abort = new AbortController();
     const before = process.cpuUsage();
@@ -350,7 +351,7 @@ function readBytes(attempt: Attempt): Promise<End> {
 async function readForward(attempt: Attempt): Promise<End> {
   const { image } = attempt.hostile;
   if (image.lengthBytes > FORWARD_BYTES) return { kind: 'none' };
-  const source = forwardSource(arriving(attempt), image.lengthBytes, 'hostile');
+  const source = takingTurns(forwardSource(arriving(attempt), image.lengthBytes, 'hostile'));
   return withDisk(
     attempt,
     async (disk) => {
@@ -363,6 +364,23 @@ async function readForward(attempt: Attempt): Promise<End> {
     },
     source,
   );
+}
+
+/** What has arrived is read from memory: timers have their turn all the same. */
+function takingTurns(source: ForwardSource): ForwardSource {
+  let readCount = 0;
+  const read: ForwardSource['read'] = async (offsetBytes, into, signal) => {
+    if (++readCount % 64 === 0) await new Promise((resolve) => setImmediate(resolve));
+    await source.read(offsetBytes, into, signal);
+  };
+  return new Proxy(source, {
+    get(target, key) {
+      if (key === 'read') return read;
+      if (key === 'sequential') return true;
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 /** The file in chunks as a network gives them. */
