@@ -1,6 +1,6 @@
 import { readSync, writeSync } from 'node:fs';
 import { looksIncompressible } from '../bytes/incompressible.ts';
-import type { BlockPlacement } from '../view/block-placement.ts';
+import { FAILED, type Place, placeUnits, stopCopy, TURN, type UnitsToPlace } from '../view/placed-units.ts';
 import type { Compression } from './codec.ts';
 import { accelerator } from './node-accelerator.ts';
 import { compressInto, type Decompressed, decompressInto } from './node-zlib.ts';
@@ -36,60 +36,38 @@ export interface PackTask extends Task {
   readonly unitBytes: number;
   readonly compression: Compression;
   readonly windowBits?: number | undefined;
+  /** Deflate without a last block, ended by a full flush. */
+  readonly openEnd?: boolean | undefined;
   readonly limitBytes: number;
 }
 
 /** Writes the units that are not zero to where their blocks go. The answer is empty. */
-export interface CopyTask extends Task {
+export interface CopyTask extends Task, UnitsToPlace {
   readonly kind: 'copy';
-  /** Where the plain bytes begin on the disk: a multiple of the unit. */
-  readonly offsetBytes: number;
-  readonly unitBytes: number;
   readonly descriptor: number;
-  readonly placement: BlockPlacement;
   /** The tasks of one copy, counted from 0, take their turns in this order. */
   readonly turn: number;
-  readonly progress: CopyProgress;
 }
 
-export type WorkTask = PackTask | CopyTask;
-
-/** What the tasks of one copy share. */
-export interface CopyProgress {
-  /** Whose turn it is; 1 when the copy has failed and nothing more is to be done. */
-  readonly turns: Int32Array;
-  /** The last block that was placed and its group, -1 before; how many blocks and groups have been placed. */
-  readonly placed: Float64Array;
-  /** One bit for each block that holds data, least significant first. */
-  readonly used: Uint8Array;
+/** Decompresses one unit into `plain`. The answer has the length of what came out. */
+export interface UnpackTask {
+  readonly kind: 'unpack';
+  readonly plain: Uint8Array;
+  readonly stored: Uint8Array;
+  readonly compression: Compression;
 }
 
-const TURN = 0;
-const FAILED = 1;
-const LAST_BLOCK = 0;
-const LAST_GROUP = 1;
-const BLOCK_COUNT = 2;
-const GROUP_COUNT = 3;
-
-export function newCopyProgress(blockCount: number): CopyProgress {
-  const placed = new Float64Array(new SharedArrayBuffer(4 * 8));
-  placed[LAST_BLOCK] = -1;
-  placed[LAST_GROUP] = -1;
-  return {
-    turns: new Int32Array(new SharedArrayBuffer(2 * 4)),
-    placed,
-    used: new Uint8Array(new SharedArrayBuffer(Math.ceil(blockCount / 8))),
-  };
-}
-
-/** Lets every task of the copy end without doing more. */
-export function stopCopy({ turns }: CopyProgress): void {
-  Atomics.store(turns, FAILED, 1);
-  Atomics.notify(turns, TURN);
-}
+export type WorkTask = PackTask | CopyTask | UnpackTask;
 
 export function runTask(task: WorkTask): readonly number[] {
-  return task.kind === 'pack' ? pack(task) : copy(task);
+  switch (task.kind) {
+    case 'pack':
+      return pack(task);
+    case 'copy':
+      return copy(task);
+    case 'unpack':
+      return [decompressInto(task.plain, task.compression, task.stored).writtenBytes];
+  }
 }
 
 /** A part of the plain bytes that was decompressed, with its compressed bytes: valid until the next load. */
@@ -101,8 +79,9 @@ interface Passed {
 }
 
 function pack(task: PackTask): readonly number[] {
-  const { plain, packed, unitBytes, windowBits } = task;
-  const passed = load(task, (part) => part.lengthBytes === unitBytes && (windowBits ?? 15) === 15);
+  const { plain, packed, unitBytes, windowBits, openEnd } = task;
+  const mayPass = (windowBits ?? 15) === 15 && openEnd !== true;
+  const passed = load(task, (part) => mayPass && part.lengthBytes === unitBytes);
   const sizes: number[] = [];
   let at = 0;
   let nextPassed = 0;
@@ -124,13 +103,13 @@ function pack(task: PackTask): readonly number[] {
 
 /** The unit's length in `target`; 0 when it is all zeros, -1 when it is to be stored as it is. */
 function packUnit(task: PackTask, target: Uint8Array, unit: Uint8Array, stored: Passed | undefined): number {
-  const { compression, windowBits, limitBytes } = task;
+  const { compression, windowBits, openEnd, limitBytes } = task;
   if (isZeroUnit(unit)) return 0;
   const passedBytes =
     stored && stored.bytes.length + 6 <= limitBytes ? passInto(target, stored, unit, compression) : 0;
   if (passedBytes > 0) return passedBytes;
   if (looksIncompressible(unit)) return -1;
-  const lengthBytes = compressInto(target, compression, unit, { windowBits });
+  const lengthBytes = compressInto(target, compression, unit, { windowBits, openEnd });
   return lengthBytes === 0 || lengthBytes > limitBytes ? -1 : lengthBytes;
 }
 
@@ -226,54 +205,6 @@ function dataUnits(plain: Uint8Array, unitBytes: number): number[] {
     if (!isZeroUnit(plain.subarray(at, at + unitBytes))) units.push(at);
   }
   return units;
-}
-
-export interface Place {
-  readonly at: number;
-  readonly lengthBytes: number;
-  readonly targetBytes: number;
-}
-
-/** Where these units go, neighbours in one piece. To be called in the order of the disk. */
-export function placeUnits(
-  task: Pick<CopyTask, 'plain' | 'offsetBytes' | 'unitBytes' | 'placement' | 'progress'>,
-  units: readonly number[],
-): Place[] {
-  const { placement, offsetBytes } = task;
-  const places: { at: number; lengthBytes: number; targetBytes: number }[] = [];
-  for (const at of units) {
-    const guestBytes = offsetBytes + at;
-    const block = Math.floor(guestBytes / placement.blockBytes);
-    const blockStart = placeBlock(task.progress, placement, block);
-    const targetBytes = blockStart + (guestBytes - block * placement.blockBytes);
-    const lengthBytes = Math.min(task.unitBytes, task.plain.length - at);
-    const last = places.at(-1);
-    const goesOn = last !== undefined && last.at + last.lengthBytes === at;
-    if (goesOn && last.targetBytes + last.lengthBytes === targetBytes) last.lengthBytes += lengthBytes;
-    else places.push({ at, lengthBytes, targetBytes });
-  }
-  return places;
-}
-
-function placeBlock({ placed, used }: CopyProgress, placement: BlockPlacement, block: number): number {
-  const isNew = placed[LAST_BLOCK] !== block;
-  if (isNew) {
-    placed[LAST_BLOCK] = block;
-    placed[BLOCK_COUNT] = (placed[BLOCK_COUNT] ?? 0) + 1;
-    const byte = Math.floor(block / 8);
-    used[byte] = (used[byte] ?? 0) | (1 << (block % 8));
-  }
-  if (placement.kind === 'identity') return placement.startBytes + block * placement.blockBytes;
-  const { startBytes, strideBytes, groupBlocks, groupBytes = 0 } = placement;
-  if (groupBlocks !== undefined && isNew) {
-    const group = Math.floor(block / groupBlocks);
-    if (placed[LAST_GROUP] !== group) {
-      placed[LAST_GROUP] = group;
-      placed[GROUP_COUNT] = (placed[GROUP_COUNT] ?? 0) + 1;
-    }
-  }
-  const rank = (placed[BLOCK_COUNT] ?? 1) - 1;
-  return startBytes + rank * strideBytes + (placed[GROUP_COUNT] ?? 0) * groupBytes;
 }
 
 /** Parts that stand closer than this in the file are fetched with one read. */

@@ -1,11 +1,11 @@
 import { ImageError, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { fileDescriptorOf, storeError } from './node-file.ts';
-import { type LoadPart, runTask, type WorkTask } from './node-tasks.ts';
+import { type LoadPart, runTask, type UnpackTask, type WorkTask } from './node-tasks.ts';
 import { Threads } from './node-threads.ts';
 import type { TaskFailure } from './node-work-worker.ts';
 
-export { type CopyProgress, type CopyTask, newCopyProgress, placeUnits, stopCopy } from './node-tasks.ts';
+export type { CopyTask } from './node-tasks.ts';
 export { compressedBound } from './node-zlib.ts';
 
 // The built package has the same file as JavaScript beside it.
@@ -38,6 +38,12 @@ export async function runWork(task: WorkTask, what: WorkNames): Promise<readonly
   } catch (error) {
     throw errorOf(error as TaskFailure, what);
   }
+}
+
+/** Decompresses on a thread; gives the length of what came out. What it throws for damaged data says why. */
+export async function unpackOnThread(task: UnpackTask): Promise<number> {
+  const [writtenBytes = 0] = await threads.run(task);
+  return writtenBytes;
 }
 
 export interface WorkNames {

@@ -10,6 +10,8 @@ export interface CompressOptions {
   readonly level?: number | undefined;
   /** Deflate history window as a power of two, 9 to 15; 15 when not given. */
   readonly windowBits?: number | undefined;
+  /** Deflate without a last block, ended by a full flush: more can follow, and needs nothing of what was before. */
+  readonly openEnd?: boolean | undefined;
 }
 
 /**
@@ -50,14 +52,14 @@ export function compressInto(
   bytes: Uint8Array,
   options: CompressOptions = {},
 ): number {
-  const { level, windowBits = WINDOW_BITS_MAX } = options;
+  const { level, windowBits = WINDOW_BITS_MAX, openEnd = false } = options;
   const isNarrow = kind !== 'zstd' && windowBits < WINDOW_BITS_MAX;
-  // libdeflate has one window only.
-  const native = isNarrow ? undefined : accelerator();
+  // libdeflate has one window only, and ends every stream.
+  const native = isNarrow || openEnd ? undefined : accelerator();
   if (native !== undefined) return native.compressInto(target, kind, bytes, level ?? LEVELS.native[kind]);
   const usual = isNarrow ? LEVELS.narrow[kind] : LEVELS.node[kind];
   const chunkBytes = compressedBound(bytes.length);
-  const output = compressByNode(kind, bytes, level ?? usual, windowBits, chunkBytes);
+  const output = compressByNode(kind, bytes, { level: level ?? usual, windowBits, openEnd }, chunkBytes);
   const { length } = output;
   const fits = length <= target.length;
   if (fits) target.set(output);
@@ -68,8 +70,7 @@ export function compressInto(
 function compressByNode(
   kind: Compression,
   bytes: Uint8Array,
-  level: number,
-  windowBits: number,
+  { level, windowBits, openEnd }: { level: number; windowBits: number; openEnd: boolean },
   chunkSize: number,
 ): Uint8Array {
   if (kind === 'zstd') {
@@ -80,7 +81,8 @@ function compressByNode(
       params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
     });
   }
-  const settings = { level, windowBits, memLevel: 9, chunkSize };
+  const finishFlush = openEnd ? zlib.constants.Z_FULL_FLUSH : zlib.constants.Z_FINISH;
+  const settings = { level, windowBits, memLevel: 9, chunkSize, finishFlush };
   return kind === 'zlib' ? zlib.deflateSync(bytes, settings) : zlib.deflateRawSync(bytes, settings);
 }
 
@@ -169,11 +171,13 @@ function chunkBytesFor(lengthBytes: number): number {
 }
 
 function takeOutput(target: Uint8Array, output: Uint8Array): number {
+  // Of memory that was given back, it would be 0.
+  const { length } = output;
   // Node takes no limit of 0.
-  if (output.length > target.length) throw new RangeError('more output than there is room for');
+  if (length > target.length) throw new RangeError('more output than there is room for');
   target.set(output);
   giveBack(output, chunkBytesFor(target.length));
-  return output.length;
+  return length;
 }
 
 /**
