@@ -131,7 +131,7 @@ export class StreamPart implements ExtentPart {
     return this.#compressed.read(runs, offsetBytes, into, signal);
   }
 
-  storedGrain = (run: CompressedRun, signal?: AbortSignal) => this.#compressed.stored(run, signal);
+  storedGrain: CompressedGrains['stored'] = (run, signal) => this.#compressed.stored(run, signal);
 
   /** Walks to the end of the stream. */
   async drain(signal?: AbortSignal): Promise<void> {
