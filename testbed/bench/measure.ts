@@ -8,13 +8,20 @@ export interface Run {
 }
 
 /** Runs a command to its end; throws when it fails. */
-export function timed(command: string, args: readonly string[]): Promise<Run> {
+export function timed(
+  command: string,
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Run> {
   const started = performance.now();
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...environment },
+  });
   let residentMib = 0;
   const look = setInterval(() => {
     residentMib = Math.max(residentMib, residentMibOf(child.pid ?? 0));
-  }, 20);
+  }, 4);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code) => {

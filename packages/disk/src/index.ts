@@ -51,6 +51,7 @@ export { probeFormat } from './formats/probe.ts';
 export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-layout.ts';
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { Accelerator } from './io/accelerator.ts';
+export { blobSource } from './io/blob.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteRange, type ByteSource, readStructure } from './io/byte-source.ts';
 export type { Compression } from './io/codec.ts';
@@ -65,6 +66,12 @@ export {
 export { type HttpSource, type HttpSourceOptions, httpSource } from './io/http-range.ts';
 export { memorySink, memorySource } from './io/memory.ts';
 export {
+  type AcceleratorUse,
+  type CodecTier,
+  codecTier,
+  useAccelerator,
+} from './io/node-accelerator.ts';
+export {
   type FileSinkOptions,
   fileSink,
   fileSource,
@@ -74,6 +81,7 @@ export {
 } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';
 export { patchFile } from './io/node-patch.ts';
+export { workInCallingThread } from './io/node-work.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
 export { type CheckForOptions, type ConsumerReport, checkFor } from './profiles/check-for.ts';

@@ -1,4 +1,4 @@
-import { type Consumer, convert, fileSink, requireSizeFor } from '@gantry/disk';
+import { type Consumer, convert, fileSink, requireSizeFor, workInCallingThread } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
@@ -25,6 +25,7 @@ export async function run(
   [source, target]: readonly [string, string],
   asked: ConvertOptions,
 ): Promise<undefined> {
+  workInCallingThread();
   const consumer = consumerOf(asked);
   const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
   if (target === '-' && options.dryRun !== true) requireNoTerminal(process.stdout);
