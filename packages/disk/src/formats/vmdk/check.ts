@@ -9,12 +9,12 @@ import {
   descriptorWarnings,
   type EmbeddedExtent,
   embeddedWarnings,
+  isLoneExtent,
   isWholeDisk,
   readDescriptorFile,
   readEmbedded,
   readTableHeader,
-  refuseLoneExtent,
-  requireOwnDisk,
+  requireSectors,
   uncleanWarnings,
 } from './extent.ts';
 import { readSparseHeader, type SparseHeader } from './header.ts';
@@ -48,7 +48,7 @@ async function checkFile(source: ByteSource, findings: Findings, options: OpenOp
   if (kind === 'descriptor') {
     return checkDescribed(source, await readDescriptorFile(source, signal), findings, options);
   }
-  if (kind !== 'sparse') refuseLoneExtent(source);
+  if (kind !== 'sparse') return checkLone(source, kind, findings, signal);
   const embedded = await readEmbedded(source, signal);
   const { descriptor } = embedded;
   if (descriptor !== undefined && !isWholeDisk(embedded)) {
@@ -63,7 +63,8 @@ async function checkWhole(
   findings: Findings,
   options: OpenOptions,
 ): Promise<void> {
-  requireOwnDisk(embedded, source);
+  if (isLoneExtent(embedded)) return checkLone(source, 'sparse', findings, options.signal);
+  requireSectors(embedded);
   for (const warning of embeddedWarnings(embedded)) findings.add('warning', EXTENT, warning);
   const parent = await openParent(source, embedded.descriptor, options);
   await parent?.close();
@@ -104,6 +105,17 @@ async function checkDescribed(
   }
 }
 
+/** One extent of a disk of several files: its structures can be looked at without the others. */
+async function checkLone(
+  source: ByteSource,
+  kind: 'sparse' | 'COWD' | 'seSparse',
+  findings: Findings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  findings.add('warning', 'VMDK file', 'this is one extent of a disk of several files; only it was checked');
+  await checkKind(source, kind, undefined, findings, signal);
+}
+
 async function checkNamed(
   source: ByteSource,
   extent: DescriptorExtent,
@@ -119,14 +131,24 @@ async function checkNamed(
       'VMDK flat extent',
     );
   }
-  const kind = await requireKind(source, extent, signal);
+  await checkKind(source, await requireKind(source, extent, signal), extent, findings, signal);
+}
+
+async function checkKind(
+  source: ByteSource,
+  kind: 'sparse' | 'COWD' | 'seSparse',
+  extent: DescriptorExtent | undefined,
+  findings: PartFindings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (kind === 'seSparse') {
-    requireExtentCapacity(await readSeSparseHeader(source, signal), extent);
+    const seSparse = await readSeSparseHeader(source, signal);
+    if (extent !== undefined) requireExtentCapacity(seSparse, extent);
     return checkSeSparse(source, findings, signal);
   }
   const header =
     kind === 'COWD' ? await readCowdHeader(source, signal) : await readSparseHeader(source, signal);
-  requireExtentCapacity(header, extent);
+  if (extent !== undefined) requireExtentCapacity(header, extent);
   for (const warning of uncleanWarnings(header)) findings.add('warning', EXTENT, warning);
   await checkExtent(source, header, findings, signal);
 }

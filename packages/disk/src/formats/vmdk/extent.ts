@@ -62,16 +62,18 @@ export function isWholeDisk({ header, descriptor }: EmbeddedExtent): boolean {
   );
 }
 
-/** Throws for an extent of a split disk without that disk's descriptor, and for one without sectors. */
-export function requireOwnDisk({ header, descriptor }: EmbeddedExtent, source: ByteSource): void {
-  if (header.capacitySectors === 0) {
-    throw new ImageError('IMAGE_MALFORMED', 'the VMDK file has a capacity of 0', {
-      structure: 'VMDK sparse header',
-      offsetBytes: 12,
-    });
-  }
-  // Compressed files are always whole disks; some tools leave the text out of them.
-  if (descriptor === undefined && !header.compressed) refuseLoneExtent(source);
+/** Throws IMAGE_MALFORMED for a file without sectors. */
+export function requireSectors({ header }: EmbeddedExtent): void {
+  if (header.capacitySectors > 0) return;
+  throw new ImageError('IMAGE_MALFORMED', 'the VMDK file has a capacity of 0', {
+    structure: 'VMDK sparse header',
+    offsetBytes: 12,
+  });
+}
+
+/** True for a part of a split disk. Compressed files are whole disks, though some tools leave the text out. */
+export function isLoneExtent({ header, descriptor }: EmbeddedExtent): boolean {
+  return descriptor === undefined && !header.compressed && header.capacitySectors > 0;
 }
 
 /** A part of a disk shows nothing that is right by itself. */

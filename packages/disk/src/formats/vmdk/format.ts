@@ -12,6 +12,7 @@ import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
 import { embeddedDescriptor } from './new-descriptor.ts';
 import { planFileSet } from './new-files.ts';
 import { openVmdk } from './reader.ts';
+import { repairVmdk } from './repair.ts';
 import { GRAIN_BYTES, sparseLayout, sparsePlacement } from './sparse-layout.ts';
 import { optimizedStream } from './stream.ts';
 import { chosenForm, type VmdkForm, vmdkOptions } from './write-options.ts';
@@ -28,6 +29,7 @@ export const vmdk: Format = {
   plan: planVmdk,
   placement: placeVmdk,
   check: checkVmdk,
+  repair: repairVmdk,
 };
 
 async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet> {

@@ -30,3 +30,5 @@ export const SPLIT_EXTENT_SECTORS = 4192256;
 export const EXTENT_COUNT_MAX = 1000;
 /** ESX writes COWD grains of 1 sector; qemu and libvmdk take any. 1 MiB is far above all of the field. */
 export const COWD_GRAIN_SECTORS_MAX = 2048;
+/** Tables that a repair writes again are in memory together: 64 MiB, those of 1 TiB. */
+export const REPAIR_BYTES_MAX: number = 64 * MIB;

@@ -6,11 +6,12 @@ import { descriptorDetails, openDescribed, openParent } from './described-disk.t
 import {
   type EmbeddedExtent,
   embeddedWarnings,
+  isLoneExtent,
   isWholeDisk,
   readDescriptorFile,
   readEmbedded,
   refuseLoneExtent,
-  requireOwnDisk,
+  requireSectors,
   virtualSectors,
 } from './extent.ts';
 import { readKind } from './kind.ts';
@@ -35,7 +36,8 @@ async function openWhole(
   embedded: EmbeddedExtent,
   options: OpenOptions,
 ): Promise<VmdkDisk> {
-  requireOwnDisk(embedded, source);
+  if (isLoneExtent(embedded)) refuseLoneExtent(source);
+  requireSectors(embedded);
   const { header, descriptor } = embedded;
   const lengthBytes = virtualSectors(embedded) * SECTOR_BYTES;
   const { part, warnings } = await openSparsePart(source, header, lengthBytes, options.signal);
