@@ -2,6 +2,7 @@ import { oci } from '../archives/oci/format.ts';
 import { ova } from '../archives/ova/format.ts';
 import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
+import { qcow } from './qcow/format.ts';
 import { qcow2 } from './qcow2/format.ts';
 import { raw } from './raw/format.ts';
 import { refused } from './refused/refused.ts';
@@ -10,7 +11,7 @@ import { vhd } from './vhd/format.ts';
 import { vmdk } from './vmdk/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2, vdi, vhd, vmdk, ova, oci];
+export const formats: readonly Format[] = [raw, qcow2, qcow, vdi, vhd, vmdk, ova, oci];
 
 /** Formats that are known by their mark and refused by name. */
 export const refusedFormats: readonly Format[] = refused;

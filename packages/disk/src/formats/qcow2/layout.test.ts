@@ -6,8 +6,6 @@ import type { Disk } from '../../disk/disk.ts';
 import { denyReferences } from '../../disk/reference-gate.ts';
 import { withZerosFound } from '../../disk/zero-detection.ts';
 import { memorySource } from '../../io/memory.ts';
-import { AllocationMap } from '../../view/allocation-map.ts';
-import { pieceLength } from '../../view/layout.ts';
 import { viewOfLayout } from '../../view/view.ts';
 import {
   assertSameBytes,
@@ -20,6 +18,7 @@ import {
   writeLayoutFile,
   writeRaw,
 } from '../images.testkit.ts';
+import { assertPlacementHolds } from '../placement.testkit.ts';
 import { rawDisk } from '../raw/format.ts';
 import { checkQcow2 } from './check.ts';
 import { qcow2 } from './format.ts';
@@ -89,26 +88,7 @@ test('any range of a layout is the slice of the whole, which is as long as measu
 test('each data cluster of a layout stands where its placement says', async () => {
   await fc.assert(
     fc.asyncProperty(contents, options, async (content, asked) => {
-      const { disk } = contentDisk(content);
-      const request = { options: asked, seed: new Uint8Array(32), baseName: 'disk' };
-      const placement = qcow2.placement?.(disk.virtualSizeBytes, request);
-      assert.equal(placement?.kind, 'packed');
-      if (placement?.kind !== 'packed') return;
-      const { blockBytes, startBytes, strideBytes, groupBlocks = 0, groupBytes = 0 } = placement;
-      const groups = new Set<number>();
-      let rank = 0;
-      let at = 0;
-      const layout = await planLayout(qcow2, disk, asked);
-      for (const piece of layout.pieces(0, layout.lengthBytes)) {
-        if (piece.kind === 'disk') {
-          for (let done = 0; done < piece.lengthBytes; done += blockBytes) {
-            groups.add(Math.floor((piece.offsetBytes + done) / blockBytes / groupBlocks));
-            assert.equal(at + done, startBytes + rank++ * strideBytes + groups.size * groupBytes);
-          }
-        }
-        at += pieceLength(piece);
-      }
-      assert.equal(rank, (await AllocationMap.ofDisk(disk, blockBytes)).usedCount);
+      await assertPlacementHolds(qcow2, contentDisk(content).disk, asked);
     }),
     { numRuns: 60 },
   );

@@ -1,9 +1,8 @@
 import { viewOf } from '../../bytes/fields.ts';
-import { ceilDivide } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import type { BlockPlacement } from '../../view/block-placement.ts';
-import type { Layout, Piece } from '../../view/layout.ts';
+import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, type Region, regionsLayout, tableRegion } from '../../view/regions.ts';
 import {
   type Qcow2Geometry,
@@ -13,6 +12,7 @@ import {
   refcountClusters,
 } from './geometry.ts';
 import { overlayTables } from './overlay.ts';
+import { TableRanges, usedTables } from './table-ranges.ts';
 import { type BackingName, headerCluster } from './write-header.ts';
 
 /** The COPIED flag, bit 63 of an entry: refcount is exactly one. */
@@ -57,7 +57,12 @@ export async function qcow2Layout(disk: Disk, options: Qcow2LayoutOptions): Prom
     ...refcountClusters(clusterBytes, usedClusters),
   };
   const totalClusters = usedClusters + refcounts.tableClusters + refcounts.blockCount;
-  const ranges = new TableRanges(geometry, contents);
+  const ranges = new TableRanges({
+    ...contents,
+    startBytes: (1 + l1Clusters) * clusterBytes,
+    tableBlocks: geometry.l2EntryCount,
+    table: (first, end, dataOffsetBytes) => l2Table(geometry, contents, first, end, dataOffsetBytes),
+  });
   return regionsLayout('qcow2', [
     bytesRegion(headerCluster(geometry, { ...options, l1OffsetBytes: clusterBytes, refcounts })),
     l1Region(geometry, contents.tables, (rank) => ranges.tableOffset(rank)),
@@ -93,107 +98,25 @@ async function dataTables(
   return { data, tables: usedTables(data, geometry.l2EntryCount) };
 }
 
-/** Which L2 tables a map needs; its blocks are the guest ranges of one table each. */
-export function usedTables(map: AllocationMap, l2EntryCount: number): AllocationMap {
-  const tableCount = ceilDivide(map.blockCount, l2EntryCount);
-  function* used(): Iterable<number> {
-    for (let i = 0; i < tableCount; i++) if (map.hasAny(i * l2EntryCount, (i + 1) * l2EntryCount)) yield i;
+/** An L2 table whose data begins at a place in the file. */
+function l2Table(
+  { clusterBytes, l2EntryBytes }: Qcow2Geometry,
+  { data, fill }: TableContents,
+  first: number,
+  end: number,
+  dataOffsetBytes: number,
+): Uint8Array {
+  const bytes = new Uint8Array(clusterBytes);
+  const view = viewOf(bytes);
+  let offsetBytes = dataOffsetBytes;
+  for (const cluster of data.used(first, end)) {
+    const at = (cluster - first) * l2EntryBytes;
+    view.setBigUint64(at, BigInt(offsetBytes) | COPIED_BIT);
+    if (l2EntryBytes === 16) view.setBigUint64(at + 8, ALL_SUBCLUSTERS);
+    offsetBytes += clusterBytes;
   }
-  return AllocationMap.ofBlocks(map.blockBytes * l2EntryCount, tableCount, used());
-}
-
-/** The used L2 tables of a file, each before its data. Ranks count used tables. */
-class TableRanges {
-  readonly #geometry: Qcow2Geometry;
-  readonly #contents: TableContents;
-  readonly #startBytes: number;
-
-  constructor(geometry: Qcow2Geometry, contents: TableContents) {
-    this.#geometry = geometry;
-    this.#contents = contents;
-    this.#startBytes = (1 + geometry.l1Clusters) * geometry.clusterBytes;
-  }
-
-  /** Host offset of the table with this rank; with the count of tables, the end of them all. */
-  tableOffset(rank: number): number {
-    return this.#startBytes + this.#rangeStart(rank);
-  }
-
-  /** From the first range's start. */
-  #rangeStart(rank: number): number {
-    const { data, tables } = this.#contents;
-    const first = rank < tables.usedCount ? tables.select(rank) * this.#geometry.l2EntryCount : undefined;
-    const dataRank = first === undefined ? data.usedCount : data.rank(first);
-    return (rank + dataRank) * this.#geometry.clusterBytes;
-  }
-
-  region(): Region {
-    const { tables } = this.#contents;
-    return {
-      lengthBytes: this.#rangeStart(tables.usedCount),
-      pieces: (from, to) => this.#pieces(from, to),
-    };
-  }
-
-  *#pieces(from: number, to: number): Iterable<Piece> {
-    let rank = this.#rankAt(from);
-    for (let start = this.#rangeStart(rank); start < to; rank++) {
-      const end = this.#rangeStart(rank + 1);
-      yield* this.#range(rank, Math.max(0, from - start), Math.min(to, end) - start);
-      start = end;
-    }
-  }
-
-  /** The range that an offset stands in. */
-  #rankAt(offsetBytes: number): number {
-    let low = 0;
-    let high = this.#contents.tables.usedCount;
-    while (high - low > 1) {
-      const middle = Math.floor((low + high) / 2);
-      if (this.#rangeStart(middle) <= offsetBytes) low = middle;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** The part [from, to) of a table and its data. */
-  *#range(rank: number, from: number, to: number): Iterable<Piece> {
-    const { clusterBytes, l2EntryCount } = this.#geometry;
-    const { data, tables } = this.#contents;
-    const first = tables.select(rank) * l2EntryCount;
-    const end = Math.min(first + l2EntryCount, data.blockCount);
-    if (from < clusterBytes) {
-      yield {
-        kind: 'bytes',
-        bytes: this.#table(rank, first, end).subarray(from, Math.min(to, clusterBytes)),
-      };
-    }
-    const firstRank = data.rank(first);
-    for (let at = Math.max(from, clusterBytes); at < to; ) {
-      const within = at % clusterBytes;
-      const cluster = data.select(firstRank + (at - within) / clusterBytes - 1);
-      const runBytes = (Math.min(data.runEnd(cluster), end) - cluster) * clusterBytes - within;
-      const lengthBytes = Math.min(to - at, runBytes);
-      yield { kind: 'disk', offsetBytes: cluster * clusterBytes + within, lengthBytes };
-      at += lengthBytes;
-    }
-  }
-
-  #table(rank: number, first: number, end: number): Uint8Array {
-    const { clusterBytes, l2EntryBytes } = this.#geometry;
-    const { data, fill } = this.#contents;
-    const bytes = new Uint8Array(clusterBytes);
-    const view = viewOf(bytes);
-    let offsetBytes = this.tableOffset(rank) + clusterBytes;
-    for (const cluster of data.used(first, end)) {
-      const at = (cluster - first) * l2EntryBytes;
-      view.setBigUint64(at, BigInt(offsetBytes) | COPIED_BIT);
-      if (l2EntryBytes === 16) view.setBigUint64(at + 8, ALL_SUBCLUSTERS);
-      offsetBytes += clusterBytes;
-    }
-    fill?.(view, first);
-    return bytes;
-  }
+  fill?.(view, first);
+  return bytes;
 }
 
 export function refcountTableRegion(clusterBytes: number, refcounts: RefcountPlace): Region {

@@ -16,11 +16,20 @@ export class MappedBytes {
   readonly #plainLimit: number;
   readonly #compressedLimit: number;
   readonly #leastStoredBytes: number;
+  readonly #structure: string;
   #plainBytes = 0;
   #compressedBytes = 0;
+  #tableBytes = 0;
 
   /** `dataBytes` and `fileBytes` are the lengths of what holds plain clusters and of what holds compressed ones. */
-  constructor(dataBytes: number, fileBytes: number, clusterBytes: number, compression: Compression) {
+  constructor(
+    dataBytes: number,
+    fileBytes: number,
+    clusterBytes: number,
+    compression: Compression,
+    structure: string,
+  ) {
+    this.#structure = structure;
     // The last cluster may end beyond the end of the file.
     this.#plainLimit = dataBytes + clusterBytes;
     this.#compressedLimit = fileBytes + clusterBytes;
@@ -31,20 +40,26 @@ export class MappedBytes {
         : ceilDivide(clusterBytes, DEFLATE_RATIO_MAX);
   }
 
+  /** An L2 table; where none is named twice it need not be told. */
+  addTable(lengthBytes: number): void {
+    this.#tableBytes += lengthBytes;
+    if (this.#tableBytes > this.#compressedLimit) this.#refuse();
+  }
+
   addPlain(lengthBytes: number): void {
     this.#plainBytes += lengthBytes;
-    if (this.#plainBytes > this.#plainLimit) refuse();
+    if (this.#plainBytes > this.#plainLimit) this.#refuse();
   }
 
   addCompressed(run: CompressedRun): void {
     this.#compressedBytes += Math.max(this.#leastStoredBytes, run.storedBytes - SHARED_BYTES_MAX);
-    if (this.#compressedBytes > this.#compressedLimit) refuse();
+    if (this.#compressedBytes > this.#compressedLimit) this.#refuse();
   }
-}
 
-function refuse(): never {
-  throw new ImageError('IMAGE_LIMIT', 'clusters of the disk share the same bytes of the file', {
-    structure: 'qcow2 L2 tables',
-    hint: 'the image is damaged or was made to do harm: do not use it',
-  });
+  #refuse(): never {
+    throw new ImageError('IMAGE_LIMIT', 'clusters of the disk share the same bytes of the file', {
+      structure: this.#structure,
+      hint: 'the image is damaged or was made to do harm: do not use it',
+    });
+  }
 }

@@ -1,6 +1,6 @@
 import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
-import type { CompressedRun } from './compressed-clusters.ts';
+import { type ClusterRun, joinRuns } from './cluster-disk.ts';
 import type { Qcow2Header } from './header.ts';
 import { MappedBytes } from './mapped-bytes.ts';
 import { compressedPlace, entryOffset, type Qcow2Tables, requireOutsideTables } from './tables.ts';
@@ -8,17 +8,6 @@ import { compressedPlace, entryOffset, type Qcow2Tables, requireOutsideTables } 
 /** Host offsets have 56 bits. */
 const HOST_BYTES_END = 2 ** 56;
 const SUBCLUSTER_COUNT = 32;
-
-/** What a run of guest bytes is made of in the file. */
-export type Qcow2Run =
-  | { readonly kind: 'hole' | 'zero'; readonly offsetBytes: number; readonly lengthBytes: number }
-  | {
-      readonly kind: 'data';
-      readonly offsetBytes: number;
-      readonly lengthBytes: number;
-      readonly hostBytes: number;
-    }
-  | CompressedRun;
 
 /** The files of an image, and where in them its tables are. */
 export interface Qcow2Files {
@@ -45,9 +34,15 @@ export async function* clusterRuns(
   fromBytes: number,
   toBytes: number,
   signal?: AbortSignal,
-): AsyncGenerator<Qcow2Run, void, undefined> {
+): AsyncGenerator<ClusterRun, void, undefined> {
   const { clusterBytes, l2EntryCount, compression } = files.header;
-  const mapped = new MappedBytes(files.data.lengthBytes, files.source.lengthBytes, clusterBytes, compression);
+  const mapped = new MappedBytes(
+    files.data.lengthBytes,
+    files.source.lengthBytes,
+    clusterBytes,
+    compression,
+    'qcow2 L2 tables',
+  );
   const tableBytes = clusterBytes * l2EntryCount;
   if (fromBytes >= toBytes) return;
   for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
@@ -77,25 +72,6 @@ export async function* clusterRuns(
   }
 }
 
-/** Joins neighbours of one kind; data only where it is contiguous in the file, compressed clusters never. */
-function* joinRuns(runs: Iterable<Qcow2Run>): Iterable<Qcow2Run> {
-  let open: Qcow2Run | undefined;
-  for (const run of runs) {
-    if (open !== undefined && open.kind === run.kind && run.kind !== 'compressed') {
-      if (
-        run.kind !== 'data' ||
-        (open.kind === 'data' && open.hostBytes + open.lengthBytes === run.hostBytes)
-      ) {
-        open = { ...open, lengthBytes: open.lengthBytes + run.lengthBytes };
-        continue;
-      }
-    }
-    if (open !== undefined) yield open;
-    open = run;
-  }
-  if (open !== undefined) yield open;
-}
-
 class TableDecoder {
   readonly #source: ByteSource;
   readonly #data: ByteSource;
@@ -111,7 +87,7 @@ class TableDecoder {
     this.#tableOffset = tableOffset;
   }
 
-  *runs(tableGuestBytes: number, first: number, end: number): Iterable<Qcow2Run> {
+  *runs(tableGuestBytes: number, first: number, end: number): Iterable<ClusterRun> {
     const { clusterBytes, l2EntryBytes, extendedL2 } = this.#header;
     for (let index = first; index < end; index++) {
       const at = index * l2EntryBytes;
@@ -128,7 +104,7 @@ class TableDecoder {
     return { structure: 'qcow2 L2 table', offsetBytes: this.#tableOffset + at };
   }
 
-  #standard(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
+  #standard(at: number, high: number, low: number, offsetBytes: number): ClusterRun {
     const lengthBytes = this.#header.clusterBytes;
     if (high === 0 && low === 0) return { kind: 'hole', offsetBytes, lengthBytes };
     if ((low & 1) !== 0 && this.#header.version === 3) return { kind: 'zero', offsetBytes, lengthBytes };
@@ -136,7 +112,7 @@ class TableDecoder {
     return { kind: 'data', offsetBytes, lengthBytes, hostBytes };
   }
 
-  #compressed(at: number, high: number, low: number, offsetBytes: number): Qcow2Run {
+  #compressed(at: number, high: number, low: number, offsetBytes: number): ClusterRun {
     const place = this.#place(at);
     if (this.#data !== this.#source) {
       throw new ImageError(
@@ -173,7 +149,7 @@ class TableDecoder {
   }
 
   /** Extended L2: 32 allocation bits (low word) and 32 zero bits (high word) for the subclusters. */
-  *#subclusters(at: number, high: number, low: number, offsetBytes: number): Iterable<Qcow2Run> {
+  *#subclusters(at: number, high: number, low: number, offsetBytes: number): Iterable<ClusterRun> {
     const lengthBytes = this.#header.clusterBytes / SUBCLUSTER_COUNT;
     const zeros = this.#table.getUint32(at + 8);
     const allocated = this.#table.getUint32(at + 12);

@@ -19,7 +19,8 @@ import {
   type RefcountPlace,
   refcountClusters,
 } from './geometry.ts';
-import { l1Region, refcountTableRegion, usedTables } from './layout.ts';
+import { l1Region, refcountTableRegion } from './layout.ts';
+import { usedTables } from './table-ranges.ts';
 import { headerCluster } from './write-header.ts';
 
 /** Clusters that are compressed already, each a zstd frame of its own or stored as it is. */

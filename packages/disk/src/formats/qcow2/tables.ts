@@ -4,6 +4,7 @@ import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import type { Qcow2Header } from './header.ts';
 import { L2_CACHE_BYTES } from './limits.ts';
+import { TableCache } from './table-cache.ts';
 
 const TWO_32 = 2 ** 32;
 
@@ -33,17 +34,14 @@ export function compressedPlace(high: number, low: number, clusterBits: number):
 
 /** The L1 table and the L2 tables that it names, these read when needed and kept within a budget. */
 export class Qcow2Tables {
-  readonly #source: ByteSource;
   readonly #header: Qcow2Header;
   readonly #l1: DataView;
-  readonly #cache = new Map<number, Promise<DataView>>();
-  readonly #cacheCount: number;
+  readonly #l2: TableCache;
 
   private constructor(source: ByteSource, header: Qcow2Header, l1: Uint8Array) {
-    this.#source = source;
     this.#header = header;
     this.#l1 = viewOf(l1);
-    this.#cacheCount = Math.max(2, Math.floor(L2_CACHE_BYTES / header.clusterBytes));
+    this.#l2 = new TableCache(source, L2_CACHE_BYTES, 'qcow2 L2 table');
   }
 
   static async open(source: ByteSource, header: Qcow2Header, signal?: AbortSignal): Promise<Qcow2Tables> {
@@ -90,28 +88,8 @@ export class Qcow2Tables {
   }
 
   /** The L2 table at this host offset, from the cache or the file. */
-  async l2Table(hostOffsetBytes: number, signal?: AbortSignal): Promise<DataView> {
-    const cached = this.#cache.get(hostOffsetBytes);
-    if (cached !== undefined) {
-      this.#cache.delete(hostOffsetBytes);
-      this.#cache.set(hostOffsetBytes, cached);
-      return cached;
-    }
-    signal?.throwIfAborted();
-    // Shared by all that wait for it, so it is not bound to one caller's signal.
-    const table = readStructure(
-      this.#source,
-      hostOffsetBytes,
-      this.#header.clusterBytes,
-      'qcow2 L2 table',
-    ).then(viewOf);
-    table.catch(() => this.#cache.delete(hostOffsetBytes));
-    this.#cache.set(hostOffsetBytes, table);
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cache.size <= this.#cacheCount) break;
-      this.#cache.delete(oldest);
-    }
-    return table;
+  l2Table(hostOffsetBytes: number, signal?: AbortSignal): Promise<DataView> {
+    return this.#l2.table(hostOffsetBytes, this.#header.clusterBytes, signal);
   }
 }
 

@@ -30,14 +30,6 @@ function unpackFirst(name: string, command: string): Pick<RefusedFormat, 'name' 
 
 const table: readonly RefusedFormat[] = [
   {
-    ...convertFirst('qcow'),
-    title: 'qcow version 1',
-    extensions: ['qcow'],
-    // qcow2 has the same mark and the versions 2 and 3.
-    recognise: atStart('QFI\xfb\0\0\0\x01'),
-    reason: 'qcow version 1 images are not read yet, only qcow2',
-  },
-  {
     ...convertFirst('vhdx'),
     title: 'VHDX',
     extensions: ['vhdx', 'avhdx'],
