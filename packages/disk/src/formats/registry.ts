@@ -2,6 +2,7 @@ import { oci } from '../archives/oci/format.ts';
 import { ova } from '../archives/ova/format.ts';
 import { ImageError } from '../errors.ts';
 import type { Format } from './format.ts';
+import { iso } from './iso/format.ts';
 import { qcow } from './qcow/format.ts';
 import { qcow2 } from './qcow2/format.ts';
 import { raw } from './raw/format.ts';
@@ -9,9 +10,10 @@ import { refused } from './refused/refused.ts';
 import { vdi } from './vdi/format.ts';
 import { vhd } from './vhd/format.ts';
 import { vmdk } from './vmdk/format.ts';
+import { zvhd, zvhd2 } from './zvhd/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2, qcow, vdi, vhd, vmdk, ova, oci];
+export const formats: readonly Format[] = [raw, qcow2, qcow, vdi, vhd, vmdk, zvhd, zvhd2, iso, ova, oci];
 
 /** Formats that are known by their mark and refused by name. */
 export const refusedFormats: readonly Format[] = refused;

@@ -66,10 +66,7 @@ test('marks whose programs are not at hand are known as their documents give the
     ['parallels', marked(4096, 'WithoutFreeSpace', 0)],
     ['bochs', marked(4096, 'Bochs Virtual HD Image', 0)],
     ['dmg', marked(4096, 'koly', 4096 - 512)],
-    ['iso', marked(40 * 1024, '\x01CD001\x01', 0x8000)],
     ['zip', marked(4096, 'PK\x03\x04', 0)],
-    ['zvhd', marked(8192, 'stream', 0)],
-    ['zvhd2', marked(8192, 'z2strm', 0)],
     ['cloop', marked(4096, '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount', 0)],
   ];
   for (const [name, bytes] of marks) {
