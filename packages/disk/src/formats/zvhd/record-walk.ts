@@ -11,7 +11,7 @@ import { RecordList } from './record-list.ts';
  * that follows them ends the walk.
  */
 export class RecordWalk {
-  readonly list = new RecordList();
+  readonly list: RecordList = new RecordList();
   readonly #source: ByteSource;
   readonly #first: ZvhdPage;
   #atBytes = PAGE_BYTES;
