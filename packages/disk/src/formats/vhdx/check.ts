@@ -1,4 +1,4 @@
-import { ceilDivide, MIB } from '../../bytes/numbers.ts';
+import { MIB, roundDown } from '../../bytes/numbers.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
@@ -69,12 +69,17 @@ async function checkLeaks(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const fileBytes = image.source.lengthBytes;
+  // What stands before the first block is how the writer laid out its file: qemu leaves 4 MiB there.
+  let firstBytes = fileBytes;
   for await (const entry of table.used(signal)) {
+    const lengthBytes = Math.min(image.metadata.blockBytes, fileBytes - entry.fileBytes);
+    if (entry.fileBytes === 0 || lengthBytes <= 0) continue;
+    firstBytes = Math.min(firstBytes, entry.fileBytes);
     // Blocks without content may keep their places.
-    if (kindOf(entry.state) !== 'zero' || table.geometry.isBitmap(entry.index)) continue;
-    const keptBytes = Math.min(image.metadata.blockBytes, fileBytes - entry.fileBytes);
-    if (entry.fileBytes > 0 && keptBytes > 0) claims.claim(entry.fileBytes, keptBytes);
+    if (kindOf(entry.state) === 'zero' && !table.geometry.isBitmap(entry.index)) {
+      claims.claim(entry.fileBytes, lengthBytes);
+    }
   }
-  const lost = ceilDivide(fileBytes, MIB) - claims.count;
-  if (lost > 0) findings.add('leak', 'VHDX file', `${lost} MiB of the file belong to nothing`);
+  const lost = claims.freeCount(roundDown(firstBytes, MIB), fileBytes);
+  if (lost > 0) findings.add('leak', 'VHDX file', `${lost} MiB among the blocks belong to nothing`);
 }

@@ -179,6 +179,8 @@ function endOf(range: ByteRange | undefined): number {
 /** The source with a log replayed over it. Closing it leaves the source open. */
 export function replayedSource(source: ByteSource, replay: LogReplay): ByteSource {
   const { pages, zeros, lengthBytes } = replay;
+  // The length of a stream may turn out to be less than it was taken for: what is missing then is no zeros.
+  const storedBytes = source.lengthBytes;
   return {
     name: source.name,
     lengthBytes,
@@ -186,7 +188,7 @@ export function replayedSource(source: ByteSource, replay: LogReplay): ByteSourc
     async read(offsetBytes, into, signal) {
       const end = offsetBytes + into.length;
       invariant(end <= lengthBytes, 'read beyond a replayed source');
-      const stored = Math.max(0, Math.min(into.length, source.lengthBytes - offsetBytes));
+      const stored = Math.max(0, Math.min(into.length, storedBytes - offsetBytes));
       if (stored > 0) await source.read(offsetBytes, into.subarray(0, stored), signal);
       into.fill(0, stored);
       const first = firstNotBefore(zeros.length, (index) => endOf(zeros[index]) <= offsetBytes);

@@ -17,7 +17,6 @@ const PAGE_UNITS = 65536;
 /** Which MiB of the file are in use: all that the format places stands on whole MiB. */
 export class FileClaims {
   readonly #pages = new Map<number, Uint8Array>();
-  #count = 0;
 
   constructor({ headers, regions }: Pick<VhdxImage, 'headers' | 'regions'>) {
     this.claim(0, HEADER_SECTION_BYTES);
@@ -26,9 +25,15 @@ export class FileClaims {
     for (const { offsetBytes, lengthBytes } of regions.all) this.claim(offsetBytes, lengthBytes);
   }
 
-  /** How many MiB are in use. */
-  get count(): number {
-    return this.#count;
+  /** How many MiB of a range nothing has; the range begins on a whole one. */
+  freeCount(fromBytes: number, toBytes: number): number {
+    let count = 0;
+    for (let unit = fromBytes / MIB; unit < ceilDivide(toBytes, MIB); unit++) {
+      const page = this.#pages.get(Math.floor(unit / PAGE_UNITS));
+      const bits = page?.[Math.floor((unit % PAGE_UNITS) / 8)] ?? 0;
+      if ((bits & (1 << (unit % 8))) === 0) count++;
+    }
+    return count;
   }
 
   /** Takes a range; false when something has a part of it already. */
@@ -46,7 +51,6 @@ export class FileClaims {
       const bit = 1 << (unit % 8);
       const bits = page[byte] ?? 0;
       if ((bits & bit) !== 0) isFree = false;
-      else this.#count++;
       page[byte] = bits | bit;
     }
     return isFree;
