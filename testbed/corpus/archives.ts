@@ -30,7 +30,7 @@ function metadata(document: unknown = METADATA): TarMember {
   return { name: 'image_metadata.json', content: Buffer.from(bytes) };
 }
 
-function oci(...members: readonly TarMember[]): CorpusImage {
+export function ociImage(...members: readonly TarMember[]): CorpusImage {
   return tarImage(members.length > 0 ? members : [metadata(), disk]);
 }
 
@@ -53,16 +53,16 @@ function* tarCases(): Generator<HostileCase> {
     expected,
     ...more,
   });
-  const good = oci();
+  const good = ociImage();
   yield one('good, declared', good, same);
   yield { name: 'oci: good, by its marks', image: good, expected: same };
-  yield one('the disk before the document', oci(disk, metadata()), same);
-  yield one('no document', oci(disk), { ...same, warning: 'image_metadata.json' }, { forward: same });
-  yield one('no disk', oci(metadata()), MALFORMED);
-  yield one('two disks', oci(disk, { ...disk, name: 'other.qcow2' }), refusedWith('IMAGE_OPTION'), {
+  yield one('the disk before the document', ociImage(disk, metadata()), same);
+  yield one('no document', ociImage(disk), { ...same, warning: 'image_metadata.json' }, { forward: same });
+  yield one('no disk', ociImage(metadata()), MALFORMED);
+  yield one('two disks', ociImage(disk, { ...disk, name: 'other.qcow2' }), refusedWith('IMAGE_OPTION'), {
     forward: same,
   });
-  yield one('two disks, one chosen', oci(disk, { ...disk, name: 'other.qcow2' }), same, {
+  yield one('two disks, one chosen', ociImage(disk, { ...disk, name: 'other.qcow2' }), same, {
     member: 'other.qcow2',
   });
   yield one('a disk that is not there is chosen', good, refusedWith('IMAGE_OPTION'), {
@@ -83,7 +83,7 @@ function* tarCases(): Generator<HostileCase> {
   }
   yield one('cut inside the disk', resized(withoutEnd, withoutEnd.lengthBytes - 600), TRUNCATED);
   const first = (patches: readonly Patch[], more: Partial<TarMember> = {}) =>
-    oci({ ...metadata(), ...more, patches }, disk);
+    ociImage({ ...metadata(), ...more, patches }, disk);
   const list: readonly (readonly [string, CorpusImage, Expected])[] = [
     ['a header with a wrong sum', bent(good, u8(5, 99)), MALFORMED],
     ['a sum that is not octal', bent(good, text(148, '99999999')), MALFORMED],
@@ -112,54 +112,63 @@ function* tarCases(): Generator<HostileCase> {
       first([text(257, 'ustar\x0099')]),
       refusedOrReads(inner.content, 'IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
-    ['a member twice, the second behind the disk', oci(disk, metadata(), disk), MALFORMED],
-    ['a document twice', oci(metadata(), metadata(), disk), MALFORMED],
+    ['a member twice, the second behind the disk', ociImage(disk, metadata(), disk), MALFORMED],
+    ['a document twice', ociImage(metadata(), metadata(), disk), MALFORMED],
     [
       'the disk is a symbolic link',
-      oci(metadata(), { ...disk, type: '2', content: new Uint8Array(0), linkName: '/etc/passwd' }),
+      ociImage(metadata(), { ...disk, type: '2', content: new Uint8Array(0), linkName: '/etc/passwd' }),
       refusedWith('IMAGE_MALFORMED', 'IMAGE_UNSUPPORTED'),
     ],
     [
       'the disk is a hard link',
-      oci(metadata(), { ...disk, type: '1', content: new Uint8Array(0), linkName: 'image_metadata.json' }),
+      ociImage(metadata(), {
+        ...disk,
+        type: '1',
+        content: new Uint8Array(0),
+        linkName: 'image_metadata.json',
+      }),
       refusedWith('IMAGE_MALFORMED', 'IMAGE_UNSUPPORTED'),
     ],
     [
       'the disk is a device',
-      oci(metadata(), { ...disk, type: '4', content: new Uint8Array(0) }),
+      ociImage(metadata(), { ...disk, type: '4', content: new Uint8Array(0) }),
       refusedWith('IMAGE_MALFORMED', 'IMAGE_UNSUPPORTED'),
     ],
     [
       'a link that has a size',
-      oci(metadata(), { name: 'l', type: '2', content: noise(600), linkName: 'x' }, disk),
+      ociImage(metadata(), { name: 'l', type: '2', content: noise(600), linkName: 'x' }, disk),
       refusedWith('IMAGE_MALFORMED', 'IMAGE_UNSUPPORTED'),
     ],
-    ['the disk is a sparse file of GNU tar', oci(metadata(), { ...disk, type: 'S' }), UNSUPPORTED],
+    ['the disk is a sparse file of GNU tar', ociImage(metadata(), { ...disk, type: 'S' }), UNSUPPORTED],
     [
       'the disk has a multi-volume type',
-      oci(metadata(), { ...disk, type: 'M' }),
+      ociImage(metadata(), { ...disk, type: 'M' }),
       refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
     [
       'the disk has an unknown type',
-      oci(metadata(), { ...disk, type: 'Q' }),
+      ociImage(metadata(), { ...disk, type: 'Q' }),
       refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
-    ['an absolute name', oci(metadata(), { ...disk, name: '/etc/disk.qcow2' }), MALFORMED],
-    ['a name upwards', oci(metadata(), { ...disk, name: '../../disk.qcow2' }), MALFORMED],
-    ['a name upwards in its middle', oci(metadata(), { ...disk, name: 'a/../../disk.qcow2' }), MALFORMED],
-    ['a name of Windows', oci(metadata(), { ...disk, name: 'C:\\disk.qcow2' }), MALFORMED],
-    ['a name with a line end', oci(metadata(), { ...disk, name: 'disk\n.qcow2' }), MALFORMED],
-    ['no name', oci(metadata(), { ...disk, name: '' }), MALFORMED],
-    ['an archive inside the archive', oci(metadata(), { name: 'inner.oci', content: good }), MALFORMED],
+    ['an absolute name', ociImage(metadata(), { ...disk, name: '/etc/disk.qcow2' }), MALFORMED],
+    ['a name upwards', ociImage(metadata(), { ...disk, name: '../../disk.qcow2' }), MALFORMED],
+    [
+      'a name upwards in its middle',
+      ociImage(metadata(), { ...disk, name: 'a/../../disk.qcow2' }),
+      MALFORMED,
+    ],
+    ['a name of Windows', ociImage(metadata(), { ...disk, name: 'C:\\disk.qcow2' }), MALFORMED],
+    ['a name with a line end', ociImage(metadata(), { ...disk, name: 'disk\n.qcow2' }), MALFORMED],
+    ['no name', ociImage(metadata(), { ...disk, name: '' }), MALFORMED],
+    ['an archive inside the archive', ociImage(metadata(), { name: 'inner.oci', content: good }), MALFORMED],
     [
       'an inner qcow2 that names a backing file',
-      oci(metadata(), { ...disk, content: qcow2Image({ backing: { name: '/etc/passwd' } }).image }),
+      ociImage(metadata(), { ...disk, content: qcow2Image({ backing: { name: '/etc/passwd' } }).image }),
       refusedWith('IMAGE_REFERENCE'),
     ],
     [
       'an inner qcow2 that is cut',
-      oci(metadata(), { ...disk, content: resized(inner.image, inner.image.lengthBytes - 4096) }),
+      ociImage(metadata(), { ...disk, content: resized(inner.image, inner.image.lengthBytes - 4096) }),
       TRUNCATED,
     ],
     [
@@ -186,7 +195,7 @@ type Row = readonly [string, CorpusImage, Expected];
 
 function paxCases(): Row[] {
   const pax = (records: string | Uint8Array, ...members: readonly TarMember[]) =>
-    oci(metadata(), { name: 'PaxHeaders/0', type: 'x', content: Buffer.from(records) }, ...members);
+    ociImage(metadata(), { name: 'PaxHeaders/0', type: 'x', content: Buffer.from(records) }, ...members);
   const same = readsAs(inner.content);
   const length = inner.image.lengthBytes;
   return [
@@ -221,7 +230,7 @@ function paxCases(): Row[] {
     ['PAX records of 64 KiB and one', pax(Buffer.alloc(65537, '9'), disk), LIMIT],
     [
       'a PAX header of 8 GiB',
-      oci(metadata(), {
+      ociImage(metadata(), {
         name: 'p',
         type: 'x',
         content: new Uint8Array(0),
@@ -241,17 +250,17 @@ function paxCases(): Row[] {
     ],
     [
       'a global PAX header that gives a size',
-      oci({ name: 'g', type: 'g', content: Buffer.from(paxRecord('size', '1')) }, metadata(), disk),
+      ociImage({ name: 'g', type: 'g', content: Buffer.from(paxRecord('size', '1')) }, metadata(), disk),
       MALFORMED,
     ],
     [
       'a global PAX header with a comment',
-      oci({ name: 'g', type: 'g', content: Buffer.from(paxRecord('comment', 'x')) }, metadata(), disk),
+      ociImage({ name: 'g', type: 'g', content: Buffer.from(paxRecord('comment', 'x')) }, metadata(), disk),
       same,
     ],
     [
       'a long name of GNU tar of 8 GiB',
-      oci(metadata(), {
+      ociImage(metadata(), {
         name: '././@LongLink',
         type: 'L',
         content: new Uint8Array(0),
@@ -261,7 +270,7 @@ function paxCases(): Row[] {
     ],
     [
       'a long name of GNU tar that leads upwards',
-      oci(metadata(), { name: '././@LongLink', type: 'L', content: Buffer.from('../x\0') }, disk),
+      ociImage(metadata(), { name: '././@LongLink', type: 'L', content: Buffer.from('../x\0') }, disk),
       MALFORMED,
     ],
     [
@@ -285,41 +294,44 @@ function documentCases(): Row[] {
   const warned: Expected = { ...same, warning: 'image_metadata.json' };
   const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
   return [
-    ['a document that is no JSON', oci(metadata('{'), disk), MALFORMED],
-    ['an empty document', oci(metadata(''), disk), MALFORMED],
-    ['a document that is a list', oci(metadata('[]'), disk), MALFORMED],
-    ['a document that is null', oci(metadata('null'), disk), MALFORMED],
-    ['a document that nests 100000 deep', oci(metadata(deep), disk), LIMIT],
-    ['a document above 1 MiB', oci(metadata(`"${'x'.repeat(2 ** 20)}"`), disk), LIMIT],
-    ['a document of version 3', oci(metadata({ ...METADATA, version: 3 }), disk), warned],
+    ['a document that is no JSON', ociImage(metadata('{'), disk), MALFORMED],
+    ['an empty document', ociImage(metadata(''), disk), MALFORMED],
+    ['a document that is a list', ociImage(metadata('[]'), disk), MALFORMED],
+    ['a document that is null', ociImage(metadata('null'), disk), MALFORMED],
+    ['a document that nests 100000 deep', ociImage(metadata(deep), disk), LIMIT],
+    ['a document above 1 MiB', ociImage(metadata(`"${'x'.repeat(2 ** 20)}"`), disk), LIMIT],
+    ['a document of version 3', ociImage(metadata({ ...METADATA, version: 3 }), disk), warned],
     [
       'a document with the key __proto__',
-      oci(metadata('{"version":2,"externalLaunchOptions":{},"__proto__":{"operatingSystem":"x"}}'), disk),
+      ociImage(
+        metadata('{"version":2,"externalLaunchOptions":{},"__proto__":{"operatingSystem":"x"}}'),
+        disk,
+      ),
       same,
     ],
     [
       'a document whose firmware is an object',
-      oci(metadata({ ...METADATA, externalLaunchOptions: { firmware: {} } }), disk),
+      ociImage(metadata({ ...METADATA, externalLaunchOptions: { firmware: {} } }), disk),
       warned,
     ],
     [
       'a document whose firmware has 300 letters',
-      oci(metadata({ ...METADATA, externalLaunchOptions: { firmware: 'x'.repeat(300) } }), disk),
+      ociImage(metadata({ ...METADATA, externalLaunchOptions: { firmware: 'x'.repeat(300) } }), disk),
       warned,
     ],
     [
       'a document whose capabilities are no JSON',
-      oci(metadata({ ...METADATA, imageCapabilityData: '{' }), disk),
+      ociImage(metadata({ ...METADATA, imageCapabilityData: '{' }), disk),
       warned,
     ],
     [
       'a document whose capabilities nest deep',
-      oci(metadata({ ...METADATA, imageCapabilityData: deep }), disk),
+      ociImage(metadata({ ...METADATA, imageCapabilityData: deep }), disk),
       LIMIT,
     ],
     [
       'a document that is not UTF-8',
-      oci(
+      ociImage(
         {
           name: 'image_metadata.json',
           content: Buffer.concat([
@@ -348,7 +360,7 @@ interface OvfFields {
   readonly more?: string;
 }
 
-function ovf({
+export function ovfText({
   href = 'disk.vmdk',
   before = '',
   file = '',
@@ -370,7 +382,7 @@ ${before}<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="htt
 `;
 }
 
-function ova(descriptor: string, ...members: readonly TarMember[]): CorpusImage {
+export function ovaImage(descriptor: string, ...members: readonly TarMember[]): CorpusImage {
   const vmdk: TarMember = { name: 'disk.vmdk', content: appliance.image };
   return tarImage([
     { name: 'vm.ovf', content: Buffer.from(descriptor) },
@@ -387,92 +399,107 @@ function* ovaCases(): Generator<HostileCase> {
     (_, index) => `<!ENTITY l${index + 1} "${`&l${index};`.repeat(10)}">`,
   ).join('');
   const list: readonly (readonly [string, CorpusImage, Expected, Partial<HostileCase>?])[] = [
-    ['good', ova(ovf()), same],
-    ['a DTD', ova(ovf({ before: '<!DOCTYPE x>\n' })), MALFORMED],
+    ['good', ovaImage(ovfText()), same],
+    ['a DTD', ovaImage(ovfText({ before: '<!DOCTYPE x>\n' })), MALFORMED],
     [
       'an external entity',
-      ova(
-        ovf({ before: '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>\n', more: '<Name>&e;</Name>' }),
+      ovaImage(
+        ovfText({
+          before: '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>\n',
+          more: '<Name>&e;</Name>',
+        }),
       ),
       MALFORMED,
     ],
     [
       'a billion laughs',
-      ova(ovf({ before: `<!DOCTYPE x [<!ENTITY l0 "ha">${entities}]>\n`, more: '<Name>&l10;</Name>' })),
+      ovaImage(
+        ovfText({ before: `<!DOCTYPE x [<!ENTITY l0 "ha">${entities}]>\n`, more: '<Name>&l10;</Name>' }),
+      ),
       MALFORMED,
     ],
-    ['an entity that is not known', ova(ovf({ more: '<Name>&other;</Name>' })), MALFORMED],
-    ['a character of number 0', ova(ovf({ more: '<Name>&#0;</Name>' })), MALFORMED],
-    ['a character of number 2^31', ova(ovf({ more: '<Name>&#x7fffffff;</Name>' })), MALFORMED],
-    ['a descriptor above 1 MiB', ova(ovf({ more: `<!--${' '.repeat(2 ** 20)}-->` })), LIMIT],
-    ['elements 100000 deep', ova(ovf({ more: '<a>'.repeat(100_000) })), LIMIT],
-    ['100000 elements', ova(ovf({ more: '<a/>'.repeat(100_000) })), LIMIT],
+    ['an entity that is not known', ovaImage(ovfText({ more: '<Name>&other;</Name>' })), MALFORMED],
+    ['a character of number 0', ovaImage(ovfText({ more: '<Name>&#0;</Name>' })), MALFORMED],
+    ['a character of number 2^31', ovaImage(ovfText({ more: '<Name>&#x7fffffff;</Name>' })), MALFORMED],
+    ['a descriptor above 1 MiB', ovaImage(ovfText({ more: `<!--${' '.repeat(2 ** 20)}-->` })), LIMIT],
+    ['elements 100000 deep', ovaImage(ovfText({ more: '<a>'.repeat(100_000) })), LIMIT],
+    ['100000 elements', ovaImage(ovfText({ more: '<a/>'.repeat(100_000) })), LIMIT],
     [
       '10000 attributes',
-      ova(ovf({ more: `<a ${Array.from({ length: 10_000 }, (_, index) => `a${index}="" `).join('')}/>` })),
+      ovaImage(
+        ovfText({ more: `<a ${Array.from({ length: 10_000 }, (_, index) => `a${index}="" `).join('')}/>` }),
+      ),
       LIMIT,
     ],
-    ['900 KiB of blanks in a tag', ova(ovf({ more: `<a ${' '.repeat(900_000)}x/>` })), MALFORMED],
-    ['a million quotes that do not end', ova(ovf({ more: `<a b="${"'".repeat(900_000)}` })), MALFORMED],
-    ['a comment that does not end', ova(ovf({ more: `<!--${'-'.repeat(900_000)}` })), MALFORMED],
-    ['an instruction that does not end', ova(ovf({ more: `<?x${'?'.repeat(900_000)}` })), MALFORMED],
-    ['900 KiB of ampersands', ova(ovf({ more: '&'.repeat(900_000) })), MALFORMED],
-    ['elements that are not closed', ova(ovf().replace('</Envelope>', '')), MALFORMED],
-    ['another root', ova('<x/>'), MALFORMED],
-    ['an empty descriptor', ova(''), MALFORMED],
-    ['an attribute twice', ova(ovf({ file: ' ovf:href="x"' })), MALFORMED],
-    ['an href to /etc/passwd', ova(ovf({ href: '/etc/passwd' })), MALFORMED],
-    ['an href upwards', ova(ovf({ href: '../disk.vmdk' })), MALFORMED],
-    ['an href to an address', ova(ovf({ href: 'http://169.254.169.254/disk.vmdk' })), MALFORMED],
-    ['an href that is not in the archive', ova(ovf({ href: 'other.vmdk' })), MALFORMED],
-    ['an href that cannot be unescaped', ova(ovf({ href: '%ff%zz.vmdk' })), MALFORMED],
-    ['an empty href', ova(ovf({ href: '' })), MALFORMED],
-    ['a capacity of byte * 2^70', ova(ovf({ capacity: '1', units: 'byte * 2^70' })), LIMIT],
-    ['a capacity of byte * 9999^99', ova(ovf({ capacity: '9', units: 'byte * 9999^99' })), LIMIT],
-    ['a capacity in a unit that is not known', ova(ovf({ units: 'byte * 2^2^2' })), MALFORMED],
-    ['a capacity of -1', ova(ovf({ capacity: '-1' })), MALFORMED],
-    ['a capacity of 1e9', ova(ovf({ capacity: '1e9' })), MALFORMED],
+    ['900 KiB of blanks in a tag', ovaImage(ovfText({ more: `<a ${' '.repeat(900_000)}x/>` })), MALFORMED],
+    [
+      'a million quotes that do not end',
+      ovaImage(ovfText({ more: `<a b="${"'".repeat(900_000)}` })),
+      MALFORMED,
+    ],
+    ['a comment that does not end', ovaImage(ovfText({ more: `<!--${'-'.repeat(900_000)}` })), MALFORMED],
+    ['an instruction that does not end', ovaImage(ovfText({ more: `<?x${'?'.repeat(900_000)}` })), MALFORMED],
+    ['900 KiB of ampersands', ovaImage(ovfText({ more: '&'.repeat(900_000) })), MALFORMED],
+    ['elements that are not closed', ovaImage(ovfText().replace('</Envelope>', '')), MALFORMED],
+    ['another root', ovaImage('<x/>'), MALFORMED],
+    ['an empty descriptor', ovaImage(''), MALFORMED],
+    ['an attribute twice', ovaImage(ovfText({ file: ' ovf:href="x"' })), MALFORMED],
+    ['an href to /etc/passwd', ovaImage(ovfText({ href: '/etc/passwd' })), MALFORMED],
+    ['an href upwards', ovaImage(ovfText({ href: '../disk.vmdk' })), MALFORMED],
+    ['an href to an address', ovaImage(ovfText({ href: 'http://169.254.169.254/disk.vmdk' })), MALFORMED],
+    ['an href that is not in the archive', ovaImage(ovfText({ href: 'other.vmdk' })), MALFORMED],
+    ['an href that cannot be unescaped', ovaImage(ovfText({ href: '%ff%zz.vmdk' })), MALFORMED],
+    ['an empty href', ovaImage(ovfText({ href: '' })), MALFORMED],
+    ['a capacity of byte * 2^70', ovaImage(ovfText({ capacity: '1', units: 'byte * 2^70' })), LIMIT],
+    ['a capacity of byte * 9999^99', ovaImage(ovfText({ capacity: '9', units: 'byte * 9999^99' })), LIMIT],
+    ['a capacity in a unit that is not known', ovaImage(ovfText({ units: 'byte * 2^2^2' })), MALFORMED],
+    ['a capacity of -1', ovaImage(ovfText({ capacity: '-1' })), MALFORMED],
+    ['a capacity of 1e9', ovaImage(ovfText({ capacity: '1e9' })), MALFORMED],
     [
       'a capacity of 10^30',
-      ova(ovf({ capacity: `1${'0'.repeat(30)}` })),
+      ovaImage(ovfText({ capacity: `1${'0'.repeat(30)}` })),
       refusedWith('IMAGE_MALFORMED', 'IMAGE_LIMIT'),
     ],
     [
       "a capacity that is not the disk's",
-      ova(ovf({ capacity: '1', units: 'byte * 2^30' })),
+      ovaImage(ovfText({ capacity: '1', units: 'byte * 2^30' })),
       warned('1073741824'),
     ],
-    ['a size of the file that is not a number', ova(ovf({ file: ' ovf:size="x"' })), MALFORMED],
+    ['a size of the file that is not a number', ovaImage(ovfText({ file: ' ovf:size="x"' })), MALFORMED],
     [
       'a disk in a file that is not listed',
-      ova(ovf().replace('fileRef="file1"', 'fileRef="file2"')),
+      ovaImage(ovfText().replace('fileRef="file1"', 'fileRef="file2"')),
       MALFORMED,
     ],
-    ['a disk in chunks', ova(ovf({ file: ' ovf:chunkSize="1000"' })), UNSUPPORTED],
+    ['a disk in chunks', ovaImage(ovfText({ file: ' ovf:chunkSize="1000"' })), UNSUPPORTED],
     [
       'a disk compressed with an unknown program',
-      ova(ovf({ file: ' ovf:compression="brotli"' })),
+      ovaImage(ovfText({ file: ' ovf:compression="brotli"' })),
       UNSUPPORTED,
     ],
-    ['a disk that is the difference to another', ova(ovf({ disk: ' ovf:parentRef="disk0"' })), UNSUPPORTED],
+    [
+      'a disk that is the difference to another',
+      ovaImage(ovfText({ disk: ' ovf:parentRef="disk0"' })),
+      UNSUPPORTED,
+    ],
     [
       'a format that the disk is not of',
-      ova(ovf({ format: 'http://example.com/vdi' })),
+      ovaImage(ovfText({ format: 'http://example.com/vdi' })),
       refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
     [
       'a disk that is a tar archive',
-      ova(ovf(), { name: 'disk.vmdk', content: tarImage([disk]) }),
+      ovaImage(ovfText(), { name: 'disk.vmdk', content: tarImage([disk]) }),
       refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
     [
       'a disk that is an OVA again',
-      ova(ovf(), { name: 'disk.vmdk', content: ova(ovf()) }),
+      ovaImage(ovfText(), { name: 'disk.vmdk', content: ovaImage(ovfText()) }),
       refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
     ],
     [
       'a disk that is a descriptor naming /etc/passwd',
-      ova(ovf(), {
+      ovaImage(ovfText(), {
         name: 'disk.vmdk',
         content: Buffer.from(
           '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/passwd" 0\n',
@@ -482,32 +509,36 @@ function* ovaCases(): Generator<HostileCase> {
     ],
     [
       'two descriptors',
-      ova(ovf(), vmdk, { name: 'b.ovf', content: Buffer.from(ovf()) }),
+      ovaImage(ovfText(), vmdk, { name: 'b.ovf', content: Buffer.from(ovfText()) }),
       MALFORMED,
       { forward: same },
     ],
-    ['no disk at all', ova(ovf().replace(/<Disk [^>]*>/, '')), MALFORMED],
-    ['two disks sections', ova(ovf().replace('</DiskSection>', '</DiskSection><DiskSection/>')), MALFORMED],
+    ['no disk at all', ovaImage(ovfText().replace(/<Disk [^>]*>/, '')), MALFORMED],
+    [
+      'two disks sections',
+      ovaImage(ovfText().replace('</DiskSection>', '</DiskSection><DiskSection/>')),
+      MALFORMED,
+    ],
     [
       'a manifest that is wrong',
-      ova(ovf(), { name: 'vm.mf', content: Buffer.from('SHA256(disk.vmdk)= 00\n') }, vmdk),
+      ovaImage(ovfText(), { name: 'vm.mf', content: Buffer.from('SHA256(disk.vmdk)= 00\n') }, vmdk),
       refusedOrReads(appliance.content, 'IMAGE_MALFORMED'),
     ],
-    ['the disk cut in its archive', resized(ova(ovf(), vmdk), 8192), TRUNCATED],
-    ['a disk twice', ova(ovf(), vmdk, vmdk), MALFORMED, { forward: same }],
+    ['the disk cut in its archive', resized(ovaImage(ovfText(), vmdk), 8192), TRUNCATED],
+    ['a disk twice', ovaImage(ovfText(), vmdk, vmdk), MALFORMED, { forward: same }],
     [
       'the descriptor is a link',
       tarImage([{ name: 'vm.ovf', type: '2', content: new Uint8Array(0), linkName: '/etc/passwd' }, vmdk]),
       MALFORMED,
     ],
-    ['UTF-16', ova(Buffer.from(ovf(), 'utf16le').toString('latin1')), MALFORMED],
+    ['UTF-16', ovaImage(Buffer.from(ovfText(), 'utf16le').toString('latin1')), MALFORMED],
   ];
   for (const [name, image, expected, more] of list) {
     yield { name: `ova: ${name}`, format: 'ova', image, expected, ...more };
   }
   const bare = imageOf(1024, bytesAt(0, tarHeader({ name: 'a', lengthBytes: 0 })));
   yield { name: 'tar: an archive of no disk, by its mark', image: bare, expected: UNSUPPORTED };
-  yield { name: 'ova: good, by its marks', image: ova(ovf()), expected: same };
+  yield { name: 'ova: good, by its marks', image: ovaImage(ovfText()), expected: same };
 }
 
 function* cases(): Generator<HostileCase> {

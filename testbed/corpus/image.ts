@@ -29,6 +29,23 @@ export function imageOfBytes(bytes: Uint8Array): CorpusImage {
   return { lengthBytes: bytes.length, patches: [{ offsetBytes: 0, bytes }] };
 }
 
+const RUN_BYTES = 4096;
+
+/** The bytes without their longer runs of zeros: a file of many MiB is sent to a child quickly so. */
+export function imageWithoutZeros(bytes: Uint8Array): CorpusImage {
+  const patches: Patch[] = [];
+  const zeros = Buffer.alloc(RUN_BYTES);
+  for (let at = 0; at < bytes.length; at += RUN_BYTES) {
+    const run = bytes.subarray(at, at + RUN_BYTES);
+    if (zeros.subarray(0, run.length).equals(run)) continue;
+    const last = patches.at(-1);
+    if (last !== undefined && last.offsetBytes + last.bytes.length === at) {
+      patches[patches.length - 1] = { ...last, bytes: bytes.subarray(last.offsetBytes, at + run.length) };
+    } else patches.push({ offsetBytes: at, bytes: run });
+  }
+  return imageOf(bytes.length, ...patches);
+}
+
 /** The image with other bytes in some places. It grows when a patch ends behind its end. */
 export function bent(image: CorpusImage, ...patches: readonly Patch[]): CorpusImage {
   const ends = patches.map(({ offsetBytes, bytes, count = 1 }) => offsetBytes + bytes.length * count);

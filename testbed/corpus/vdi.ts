@@ -31,7 +31,7 @@ const FREE = 0xffffffff;
 const ZERO = 0xfffffffe;
 const DATA = 4096;
 
-interface VdiFields {
+export interface VdiFields {
   readonly map?: readonly number[];
   readonly sizeBytes?: number;
   readonly headerBytes?: 384 | 400;
@@ -41,7 +41,7 @@ interface VdiFields {
 }
 
 /** Blocks of 1 MiB with a few KiB of data in each; a later block need not stand behind an earlier one. */
-function vdiImage(fields: VdiFields = {}): GoodImage {
+export function vdiImage(fields: VdiFields = {}): GoodImage {
   const { map = [1, FREE, 0, ZERO], headerBytes = 400, blockBytes = MIB, extraBytes = 0, type = 1 } = fields;
   const sizeBytes = fields.sizeBytes ?? map.length * blockBytes;
   const stored = map.filter((entry) => entry < ZERO);

@@ -40,7 +40,7 @@ interface FooterFields {
 }
 
 /** The ones' complement of the sum of the bytes, the field itself left out. */
-function withChecksum(bytes: Uint8Array, at: number): Uint8Array {
+export function withVhdChecksum(bytes: Uint8Array, at: number): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   view.setUint32(at, 0);
   view.setUint32(at, 0xffffffff - bytes.reduce((sum, byte) => sum + byte, 0));
@@ -67,10 +67,10 @@ export function vhdFooter({ type, sizeBytes, dataOffset, patches = [] }: FooterF
     bytesAt(68, noise(16)),
     ...patches,
   );
-  return withChecksum(bytesOf(image), 64);
+  return withVhdChecksum(bytesOf(image), 64);
 }
 
-interface VhdFields {
+export interface VhdFields {
   readonly type?: number;
   readonly table?: readonly number[];
   readonly sizeBytes?: number | bigint;
@@ -82,7 +82,7 @@ interface VhdFields {
 }
 
 /** Three blocks of 64 KiB, positions in `table`; 2048 is where the first stands. */
-function vhdImage(fields: VhdFields = {}): GoodImage {
+export function vhdImage(fields: VhdFields = {}): GoodImage {
   const { table = [1, UNUSED, 0], type = 3, dataOffset = 512, bitmap = 0xff } = fields;
   const sizeBytes = fields.sizeBytes ?? table.length * BLOCK;
   const footer = vhdFooter({ type, sizeBytes, dataOffset, patches: fields.footer ?? [] });
@@ -100,7 +100,7 @@ function vhdImage(fields: VhdFields = {}): GoodImage {
   const end = 2048 + stored * STRIDE;
   const patches: Patch[] = [
     bytesAt(0, footer),
-    bytesAt(512, withChecksum(bytesOf(header), 36)),
+    bytesAt(512, withVhdChecksum(bytesOf(header), 36)),
     { offsetBytes: 1536, bytes: Uint8Array.of(0xff), count: 512 },
     bytesAt(end, footer),
   ];
@@ -129,7 +129,7 @@ function vhdImage(fields: VhdFields = {}): GoodImage {
 
 const NO_FOOTER = refusedWith('IMAGE_MALFORMED', 'IMAGE_TRUNCATED');
 
-function fixedImage(
+export function fixedVhdImage(
   sizeBytes: number,
   footer: readonly Patch[] = [],
   fields: Partial<FooterFields> = {},
@@ -287,20 +287,20 @@ function readsFront({ image }: GoodImage, sizeBytes: number): Expected {
 }
 
 function* fixedCases(): Generator<HostileCase> {
-  const good = fixedImage(65536);
+  const good = fixedVhdImage(65536);
   yield { name: 'vhd fixed: good, declared', format, image: good.image, expected: readsAs(good.content) };
   yield { name: 'vhd fixed: good, by its footer', image: good.image, expected: readsAs(good.content) };
   yield* cuts('vhd fixed', good, { format });
   const list: readonly (readonly [string, CorpusImage, Expected])[] = [
-    ['larger than its file', fixedImage(65536, [], { sizeBytes: 65536 + 512 }).image, TRUNCATED],
+    ['larger than its file', fixedVhdImage(65536, [], { sizeBytes: 65536 + 512 }).image, TRUNCATED],
     [
       'smaller than its file',
-      fixedImage(65536, [], { sizeBytes: 512 }).image,
+      fixedVhdImage(65536, [], { sizeBytes: 512 }).image,
       { ...readsAs(resized(good.content, 512)), warning: 'ignored' },
     ],
-    ['of 2^63 bytes', fixedImage(65536, [], { sizeBytes: 2n ** 63n }).image, LIMIT],
-    ['of 64 TiB and a sector', fixedImage(65536, [], { sizeBytes: 2n ** 46n + 512n }).image, LIMIT],
-    ['of 0 bytes', fixedImage(65536, [], { sizeBytes: 0 }).image, MALFORMED],
+    ['of 2^63 bytes', fixedVhdImage(65536, [], { sizeBytes: 2n ** 63n }).image, LIMIT],
+    ['of 64 TiB and a sector', fixedVhdImage(65536, [], { sizeBytes: 2n ** 46n + 512n }).image, LIMIT],
+    ['of 0 bytes', fixedVhdImage(65536, [], { sizeBytes: 0 }).image, MALFORMED],
     ['whose footer is damaged', bent(good.image, u8(65536 + 100, 1)), MALFORMED],
     ['without a footer', resized(good.image, 65536), MALFORMED],
     [
@@ -313,7 +313,7 @@ function* fixedCases(): Generator<HostileCase> {
     ],
     [
       'in a saved state',
-      fixedImage(65536, [u8(84, 1)]).image,
+      fixedVhdImage(65536, [u8(84, 1)]).image,
       { ...readsAs(good.content), warning: 'saved state' },
     ],
   ];

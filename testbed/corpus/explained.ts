@@ -1,0 +1,47 @@
+/**
+ * Why qemu-img may read another disk than we do, where it is known to be careless (or the two are both right);
+ * undefined for a difference that nobody has explained.
+ */
+export function explanation(
+  format: string,
+  bytes: Uint8Array,
+  warnings: readonly string[],
+): string | undefined {
+  return reasons.find(({ applies }) => applies(format, bytes, warnings))?.reason;
+}
+
+interface Reason {
+  readonly reason: string;
+  readonly applies: (format: string, bytes: Uint8Array, warnings: readonly string[]) => boolean;
+}
+
+const reasons: readonly Reason[] = [
+  {
+    reason: 'it does not look at the sector bitmaps of a VHD',
+    applies: (format, _, warnings) => format === 'vhd' && warnings.some((text) => text.includes('bitmap')),
+  },
+  {
+    reason: 'it takes the footer copy of a VHD where the footer says something else',
+    applies: (format, _, warnings) => format === 'vhd' && warnings.some((text) => text.includes('differ')),
+  },
+  {
+    reason: 'it believes the header of a dynamic VHD that stands in the first sector of a fixed one',
+    applies: (format, bytes) =>
+      format === 'vhd' &&
+      startsWith(bytes, 0, 'conectix') &&
+      startsWith(bytes, bytes.length - 512, 'conectix') &&
+      viewOf(bytes).getUint32(bytes.length - 512 + 60) === 2,
+  },
+  {
+    reason: 'it does not know the extra bytes in front of the blocks of a VDI',
+    applies: (format, bytes) => format === 'vdi' && viewOf(bytes).getUint32(380, true) > 0,
+  },
+];
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function startsWith(bytes: Uint8Array, at: number, text: string): boolean {
+  return at >= 0 && Buffer.from(bytes.subarray(at, at + text.length)).toString('latin1') === text;
+}
