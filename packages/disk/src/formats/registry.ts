@@ -9,11 +9,25 @@ import { raw } from './raw/format.ts';
 import { refused } from './refused/refused.ts';
 import { vdi } from './vdi/format.ts';
 import { vhd } from './vhd/format.ts';
+import { vhdx } from './vhdx/format.ts';
 import { vmdk } from './vmdk/format.ts';
 import { zvhd, zvhd2 } from './zvhd/format.ts';
 
 /** Every format that is read or written; a new one is one folder and one line here. */
-export const formats: readonly Format[] = [raw, qcow2, qcow, vdi, vhd, vmdk, zvhd, zvhd2, iso, ova, oci];
+export const formats: readonly Format[] = [
+  raw,
+  qcow2,
+  qcow,
+  vdi,
+  vhd,
+  vhdx,
+  vmdk,
+  zvhd,
+  zvhd2,
+  iso,
+  ova,
+  oci,
+];
 
 /** Formats that are known by their mark and refused by name. */
 export const refusedFormats: readonly Format[] = refused;

@@ -30,13 +30,6 @@ function unpackFirst(name: string, command: string): Pick<RefusedFormat, 'name' 
 
 const table: readonly RefusedFormat[] = [
   {
-    ...convertFirst('vhdx'),
-    title: 'VHDX',
-    extensions: ['vhdx', 'avhdx'],
-    recognise: atStart('vhdxfile'),
-    reason: 'VHDX images are not read yet',
-  },
-  {
     ...convertFirst('qed'),
     title: 'QED',
     extensions: ['qed'],
