@@ -98,7 +98,8 @@ export class CompressedGrains {
     ) {
       return held.bytes.subarray(fileOffsetBytes - held.startBytes, end - held.startBytes);
     }
-    const length = Math.min(MARKER_WINDOW_BYTES, this.#source.lengthBytes - fileOffsetBytes);
+    const windowBytes = this.#source.sequential ? GRAIN_MARKER_BYTES : MARKER_WINDOW_BYTES;
+    const length = Math.min(windowBytes, this.#source.lengthBytes - fileOffsetBytes);
     const bytes = new Uint8Array(length);
     await this.#source.read(fileOffsetBytes, bytes, signal);
     this.#window = { startBytes: fileOffsetBytes, bytes };
@@ -116,7 +117,10 @@ export class CompressedGrains {
   /** Every record of an arriving file, asked for at once. */
   async #storedAtOnce(runs: readonly CompressedRun[], signal?: AbortSignal): Promise<StoredGrain[]> {
     const reads = runs.map(async (run) => {
-      const record = new Uint8Array(run.recordBytes);
+      // Not more than there is: what follows the last record may be the end.
+      const marker = new Uint8Array(GRAIN_MARKER_BYTES);
+      await this.#source.read(run.fileOffsetBytes, marker, signal);
+      const record = new Uint8Array(Math.min(run.recordBytes, GRAIN_MARKER_BYTES + grainDataBytes(marker)));
       await this.#source.read(run.fileOffsetBytes, record, signal);
       return { run, record };
     });

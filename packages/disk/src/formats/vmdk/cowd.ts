@@ -36,8 +36,9 @@ export async function readCowdHeader(
     flags: word(8),
     capacitySectors: word(12),
     grainSectors,
-    descriptorSector: 0,
-    descriptorSectorCount: 0,
+    // Texts of old products fill the rest of the header: no place for grains either.
+    descriptorSector: 1,
+    descriptorSectorCount: HEADER_BYTES / SECTOR_BYTES - 1,
     tableEntryCount: TABLE_ENTRIES,
     redundantDirectorySector: undefined,
     directorySector: word(20),

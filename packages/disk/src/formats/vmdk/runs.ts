@@ -52,7 +52,7 @@ export interface GrainLookup {
  * The runs of whole grains that cover [from, to), a list for each grain table (one for all tables that are
  * absent in a row). Neighbours of one kind are joined within a list, data where it is contiguous in the file.
  * The last grain of the extent ends where the extent does. Throws IMAGE_MALFORMED when grains of one table share
- * their place, and when all grains together would have to: a file shows each of its sectors once.
+ * their place, and when those of all together must, as they are more than the file is up to the furthest.
  */
 export async function* grainRuns(
   tables: GrainLookup,
@@ -89,8 +89,9 @@ class TableDecoder {
   readonly #extentBytes: number;
   readonly #grainBytes: number;
   readonly #recordBytesMax: number;
-  /** Bytes of the file that the runs so far take. */
+  /** Bytes of the file that the runs so far take, and where the furthest of them ends. */
   #takenBytes = 0;
+  #furthestBytes = 0;
 
   constructor(tables: GrainLookup, extentBytes: number) {
     this.#tables = tables;
@@ -147,10 +148,12 @@ class TableDecoder {
       if (run.kind !== 'data' && run.kind !== 'compressed') continue;
       // A record is as long as its marker says, and at least a sector.
       const lengthBytes = run.kind === 'data' ? run.lengthBytes : SECTOR_BYTES;
+      const end = run.fileOffsetBytes + lengthBytes;
       this.#takenBytes += lengthBytes;
-      places.push({ start: run.fileOffsetBytes, end: run.fileOffsetBytes + lengthBytes });
+      this.#furthestBytes = Math.max(this.#furthestBytes, end);
+      places.push({ start: run.fileOffsetBytes, end });
     }
-    if (this.#takenBytes > this.#tables.fileLengthBytes) refuseShared(undefined);
+    if (this.#takenBytes > this.#furthestBytes) refuseShared(undefined);
     places.sort((a, b) => a.start - b.start);
     for (const [i, place] of places.entries()) {
       if (place.start < (places[i - 1]?.end ?? 0)) refuseShared(place.start);
