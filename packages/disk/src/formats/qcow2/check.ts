@@ -4,7 +4,7 @@ import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
 import { bitmapRuns } from './bitmaps.ts';
 import { type Qcow2Header, readHeader } from './header.ts';
-import { type HostClusterCounts, readRefcounts } from './refcounts.ts';
+import { type HostClusterCounts, readRefcounts, type StoredRefcounts } from './refcounts.ts';
 import { type L1Place, readSnapshots } from './snapshots.ts';
 import { UseWalk } from './use-walk.ts';
 
@@ -19,35 +19,52 @@ const SNAPSHOTS_STRUCTURE = 'qcow2 snapshot table';
  */
 export async function checkQcow2(source: ByteSource, options: OpenOptions): Promise<CheckReport> {
   const { signal } = options;
-  const header = await readHeader(source, signal);
-  if (header.externalDataName !== undefined) {
-    throw new ImageError('IMAGE_UNSUPPORTED', 'a qcow2 image with an external data file is not checked', {
-      structure: 'qcow2 external data file name',
-      hint: 'use qemu-img check',
-    });
-  }
+  const header = await readHeader(source, signal, 'accept');
+  refuseExternalData(header);
   const findings = new Findings();
+  if (header.corrupt) findings.add('corruption', 'qcow2 header', 'the image is marked corrupt', 72);
   if (header.dirty)
     findings.add('warning', 'qcow2 header', 'the dirty bit is set: refcounts may be behind', 72);
   const stored = await readRefcounts(source, header, findings, signal);
   const walk = new UseWalk(source, header, stored.counts, findings);
-  const { clusterBytes } = header;
-  walk.claim({ offsetBytes: 0, lengthBytes: clusterBytes }, 'qcow2 header');
-  const refcountTable = {
-    offsetBytes: header.refcountTableOffsetBytes,
-    lengthBytes: header.refcountTableClusters * clusterBytes,
-  };
-  walk.claim(refcountTable, 'qcow2 refcount table');
-  for (const offsetBytes of stored.blockOffsets) {
-    walk.claim({ offsetBytes, lengthBytes: clusterBytes }, 'qcow2 refcount block');
+  claimRefcounts(walk, header, stored);
+  await walkTables(source, header, walk, findings, signal);
+  compareCounts(walk.counts, stored.counts, findings);
+  return findings.report('qcow2');
+}
+
+/** Refcounts say nothing about the clusters of another file. */
+export function refuseExternalData(header: Qcow2Header): void {
+  if (header.externalDataName === undefined) return;
+  throw new ImageError('IMAGE_UNSUPPORTED', 'a qcow2 image with an external data file is not checked', {
+    structure: 'qcow2 external data file name',
+    hint: 'use qemu-img check',
+  });
+}
+
+/** One use of each cluster of the refcount table and its blocks. */
+export function claimRefcounts(walk: UseWalk, header: Qcow2Header, stored: StoredRefcounts): void {
+  const { clusterBytes, refcountTableOffsetBytes: offsetBytes, refcountTableClusters } = header;
+  walk.claim({ offsetBytes, lengthBytes: refcountTableClusters * clusterBytes }, 'qcow2 refcount table');
+  for (const blockOffset of stored.blocks.values()) {
+    walk.claim({ offsetBytes: blockOffset, lengthBytes: clusterBytes }, 'qcow2 refcount block');
   }
+}
+
+/** Counts the uses of everything but the refcounts. */
+export async function walkTables(
+  source: ByteSource,
+  header: Qcow2Header,
+  walk: UseWalk,
+  findings: Findings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  walk.claim({ offsetBytes: 0, lengthBytes: header.clusterBytes }, 'qcow2 header');
   const active = { offsetBytes: header.l1OffsetBytes, entryCount: header.l1EntryCount };
   await walk.l1(active, true, signal);
   await walkSnapshots(source, header, walk, findings, signal);
   for await (const run of bitmapRuns(source, header, signal)) walk.claim(run, 'qcow2 bitmap');
   await walk.l2Tables(signal);
-  compareCounts(walk.counts, stored.counts, findings);
-  return findings.report('qcow2');
 }
 
 async function walkSnapshots(

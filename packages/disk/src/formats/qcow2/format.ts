@@ -10,6 +10,7 @@ import { qcow2Layout, qcow2Placement } from './layout.ts';
 import { qcow2Options, qcow2Writing } from './options.ts';
 import { withHolesAsZeros } from './overlay.ts';
 import { openQcow2 } from './reader.ts';
+import { repairQcow2 } from './repair.ts';
 import { qcow2Stream } from './stream.ts';
 
 /** QEMU copy-on-write, versions 2 and 3: docs/interop/qcow2.txt of QEMU. */
@@ -27,6 +28,7 @@ export const qcow2: Format = {
   plan: planQcow2,
   placement: placementOf,
   check: checkQcow2,
+  repair: repairQcow2,
 };
 
 async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream> {

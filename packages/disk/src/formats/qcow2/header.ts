@@ -55,6 +55,8 @@ export interface Qcow2Header {
   readonly snapshotCount: number;
   readonly snapshotsOffsetBytes: number;
   readonly dirty: boolean;
+  /** A program found damage; only `check` and `repair` go on then. */
+  readonly corrupt: boolean;
   readonly extendedL2: boolean;
   readonly compression: Compression;
   readonly backingName: string | undefined;
@@ -72,8 +74,15 @@ function refuse(code: ImageErrorCode, message: string, offsetBytes: number, hint
   throw new ImageError(code, message, { structure: 'qcow2 header', offsetBytes, hint });
 }
 
-/** Reads and checks the header. Throws ImageError for all that could not be read right. */
-export async function readHeader(source: ByteSource, signal?: AbortSignal): Promise<Qcow2Header> {
+/**
+ * Reads and checks the header. Throws ImageError for all that could not be read right; `corrupt` says whether an
+ * image that is marked so is refused.
+ */
+export async function readHeader(
+  source: ByteSource,
+  signal?: AbortSignal,
+  corrupt: 'refuse' | 'accept' = 'refuse',
+): Promise<Qcow2Header> {
   const start = await readStructure(source, 0, V2_HEADER_BYTES, 'qcow2 header', signal);
   if (!hasMagic(start, QCOW2_MAGIC))
     refuse('IMAGE_MALFORMED', 'this is not a qcow2 file: its mark is missing', 0);
@@ -102,6 +111,14 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
     signal,
   );
   const features = version === 3 ? readFeatures(firstCluster) : V2_FEATURES;
+  if (features.corrupt && corrupt === 'refuse') {
+    refuse(
+      'IMAGE_MALFORMED',
+      'the qcow2 image is marked corrupt',
+      72,
+      'repair it first, with gantry disk check --repair',
+    );
+  }
   const extensions = readExtensions(firstCluster, features, version);
   if (features.externalData && extensions.externalDataName === undefined) {
     throw new ImageError(
@@ -130,6 +147,7 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
     snapshotsOffsetBytes:
       view.getUint32(60) === 0 ? 0 : offsetField(view, 64, 'qcow2 snapshots_offset', clusterBytes),
     dirty: features.dirty,
+    corrupt: features.corrupt,
     extendedL2: features.extendedL2,
     compression: features.zstd ? 'zstd' : 'deflate-raw',
     backingName: readBackingName(firstCluster, view, clusterBytes),
@@ -187,6 +205,7 @@ interface Features {
   readonly headerBytes: number;
   readonly refcountBits: number;
   readonly dirty: boolean;
+  readonly corrupt: boolean;
   readonly externalData: boolean;
   readonly externalDataRaw: boolean;
   readonly extendedL2: boolean;
@@ -198,6 +217,7 @@ const V2_FEATURES: Features = {
   headerBytes: V2_HEADER_BYTES,
   refcountBits: 16,
   dirty: false,
+  corrupt: false,
   externalData: false,
   externalDataRaw: false,
   extendedL2: false,
@@ -223,14 +243,6 @@ function readFeatures(cluster: Uint8Array): Features {
   if ((incompatible & ~KNOWN_INCOMPATIBLE) !== 0n) {
     refuse('IMAGE_UNSUPPORTED', `unknown incompatible qcow2 features: 0x${incompatible.toString(16)}`, 72);
   }
-  if (has(INCOMPATIBLE.corrupt)) {
-    refuse(
-      'IMAGE_MALFORMED',
-      'the qcow2 image is marked corrupt',
-      72,
-      'repair it first, with qemu-img check -r all',
-    );
-  }
   const refcountOrder = view.getUint32(96);
   if (refcountOrder > 6)
     refuse('IMAGE_MALFORMED', `qcow2 refcount_order is ${refcountOrder}, not 0 to 6`, 96);
@@ -245,6 +257,7 @@ function readFeatures(cluster: Uint8Array): Features {
     headerBytes,
     refcountBits: 2 ** refcountOrder,
     dirty: has(INCOMPATIBLE.dirty),
+    corrupt: has(INCOMPATIBLE.corrupt),
     externalData: has(INCOMPATIBLE.externalData),
     externalDataRaw: has(INCOMPATIBLE.externalData) && (autoclear & AUTOCLEAR.rawExternalData) !== 0n,
     extendedL2: has(INCOMPATIBLE.extendedL2),

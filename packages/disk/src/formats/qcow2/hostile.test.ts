@@ -288,9 +288,9 @@ test('compressed clusters of the guest that share their bytes in the file are re
 test('a sound image that compresses as far as can be is walked', async (context) => {
   const at = inFolder(await testFolder(context));
   for (const type of ['zlib', 'zstd']) {
-    for (const size of ['512', '4k', '64k', '2M']) {
+    for (const size of ['512', '64k', '2M']) {
       const options = `compression_type=${type},cluster_size=${size}`;
-      await qemuImage(at('plain.qcow2'), '24m', '', ['write -P 1 0 24m']);
+      await qemuImage(at('plain.qcow2'), '6m', '', ['write -P 1 0 6m']);
       const convert = ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', '-o', options];
       await tool('qemu-img', ...convert, at('plain.qcow2'), at('packed.qcow2'));
       const bytes = await readFile(at('packed.qcow2'));

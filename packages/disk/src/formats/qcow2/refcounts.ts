@@ -7,7 +7,7 @@ import type { Qcow2Header } from './header.ts';
 import { CHECK_CLUSTER_COUNT_MAX } from './limits.ts';
 
 /** Counts above this are all the same to a check. */
-const COUNT_CEILING = 65535;
+export const COUNT_CEILING = 65535;
 
 /** One number for every host cluster of a file: what the file says, or what a walk of its tables counts. */
 export class HostClusterCounts {
@@ -43,6 +43,13 @@ export class HostClusterCounts {
   }
 }
 
+/** The refcounts of a file, and where they stand. */
+export interface StoredRefcounts {
+  readonly counts: HostClusterCounts;
+  /** Host offset of each sound block, by its index in the table. */
+  readonly blocks: ReadonlyMap<number, number>;
+}
+
 /**
  * Reads the refcounts that the file keeps. What cannot be read is a finding, and counts as 0. Each block is
  * read once; what blocks say about clusters beyond the end of the file is left aside.
@@ -52,7 +59,7 @@ export async function readRefcounts(
   header: Qcow2Header,
   findings: Findings,
   signal?: AbortSignal,
-): Promise<{ counts: HostClusterCounts; blockOffsets: ReadonlySet<number> }> {
+): Promise<StoredRefcounts> {
   const { clusterBytes, refcountBits } = header;
   const structure = 'qcow2 refcount table';
   const counts = new HostClusterCounts(source, clusterBytes);
@@ -60,6 +67,7 @@ export async function readRefcounts(
   const tableOffset = header.refcountTableOffsetBytes;
   const table = viewOf(await readStructure(source, tableOffset, tableBytes, structure, signal));
   const perBlock = (clusterBytes * 8) / refcountBits;
+  const blocks = new Map<number, number>();
   const blockOffsets = new Set<number>();
   for (let i = 0; i < tableBytes / 8; i++) {
     const entry = table.getBigUint64(i * 8);
@@ -75,13 +83,14 @@ export async function readRefcounts(
       continue;
     }
     blockOffsets.add(offsetBytes);
+    blocks.set(i, offsetBytes);
     const first = i * perBlock;
     const count = Math.min(perBlock, counts.clusterCount - first);
     if (count <= 0) continue;
     const block = await readStructure(source, offsetBytes, clusterBytes, 'qcow2 refcount block', signal);
     for (let k = 0; k < count; k++) counts.set(first + k, refcountAt(block, k, refcountBits));
   }
-  return { counts, blockOffsets };
+  return { counts, blocks };
 }
 
 /** Big endian; widths below a byte stand with the first entry in the lowest bits. */
@@ -95,4 +104,22 @@ function refcountAt(block: Uint8Array, index: number, bits: number): number {
   let count = 0;
   for (let i = 0; i < width; i++) count = count * 256 + (block[index * width + i] ?? 0);
   return count;
+}
+
+/** Writes one refcount into a block; it fits the width. */
+export function setRefcount(block: Uint8Array, index: number, bits: number, count: number): void {
+  if (bits < 8) {
+    const perByte = 8 / bits;
+    const at = Math.floor(index / perByte);
+    const shift = (index % perByte) * bits;
+    const mask = (2 ** bits - 1) << shift;
+    block[at] = ((block[at] ?? 0) & ~mask) | (count << shift);
+    return;
+  }
+  const width = bits / 8;
+  let rest = count;
+  for (let i = width - 1; i >= 0; i--) {
+    block[index * width + i] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
 }

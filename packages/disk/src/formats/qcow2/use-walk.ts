@@ -12,7 +12,7 @@ const L1_STRUCTURE = 'qcow2 L1 table';
 const L2_STRUCTURE = 'qcow2 L2 table';
 
 /** What a host cluster was met as. */
-const ROLE = { table: 1, l2Table: 2, activeL2Table: 4 } as const;
+const ROLE = { table: 1, l2Table: 2, activeL2Table: 4, overlapped: 8 } as const;
 
 /**
  * Counts how often each host cluster is used. Tables first: what is claimed for one belongs to it alone. Each
@@ -23,11 +23,18 @@ export class UseWalk {
   readonly counts: HostClusterCounts;
   readonly #source: ByteSource;
   readonly #header: Qcow2Header;
-  readonly #stored: HostClusterCounts;
+  readonly #stored: HostClusterCounts | undefined;
   readonly #findings: Findings;
   readonly #roles: Uint8Array;
+  #namesBeyondEnd = false;
 
-  constructor(source: ByteSource, header: Qcow2Header, stored: HostClusterCounts, findings: Findings) {
+  /** COPIED flags are compared with the stored refcounts; not at all without them. */
+  constructor(
+    source: ByteSource,
+    header: Qcow2Header,
+    stored: HostClusterCounts | undefined,
+    findings: Findings,
+  ) {
     this.counts = new HostClusterCounts(source, header.clusterBytes);
     this.#source = source;
     this.#header = header;
@@ -67,6 +74,7 @@ export class UseWalk {
     const { clusterBytes } = this.#header;
     if (!this.#isAligned(l2Offset, L1_STRUCTURE, at)) return;
     if (l2Offset + clusterBytes > this.#source.lengthBytes) {
+      this.#namesBeyondEnd = true;
       this.#corruption(
         L1_STRUCTURE,
         `an entry names ${l2Offset}, but the file ends before a table there`,
@@ -136,6 +144,23 @@ export class UseWalk {
     }
   }
 
+  /** True when an entry names a place behind the last cluster: what is appended could come to stand there. */
+  get namesBeyondEnd(): boolean {
+    return this.#namesBeyondEnd;
+  }
+
+  /** True when something else stands on a table in this cluster too. */
+  isOverlapped(index: number): boolean {
+    return ((this.#roles[index] ?? 0) & ROLE.overlapped) !== 0;
+  }
+
+  /** The clusters with L2 tables of the active state that nothing else stands on. */
+  *activeL2Clusters(): Iterable<number> {
+    for (let index = 0; index < this.counts.clusterCount; index++) {
+      if (((this.#roles[index] ?? 0) & ROLE.activeL2Table) !== 0 && !this.isOverlapped(index)) yield index;
+    }
+  }
+
   /** Bit 0 is the zero flag where the version knows it and there are no subclusters. */
   #reservedLowBits(): number {
     return this.#header.version === 3 && !this.#header.extendedL2 ? 0x1fe : 0x1ff;
@@ -155,6 +180,7 @@ export class UseWalk {
     const last = Math.max(first, ceilDivide(offsetBytes + lengthBytes, clusterBytes) - 1);
     if (lengthBytes === 0) return;
     if (last >= clusterCount) {
+      this.#namesBeyondEnd = true;
       const missing = Math.max(first, clusterCount) * clusterBytes;
       this.#corruption(structure, 'it stands beyond the end of the file', missing);
     }
@@ -169,7 +195,8 @@ export class UseWalk {
 
   #copiedFlag(high: number, index: number, structure: string, at: number): void {
     const copied = high >= 0x80000000;
-    if (index >= this.counts.clusterCount || copied === (this.#stored.get(index) === 1)) return;
+    if (this.#stored === undefined || index >= this.counts.clusterCount) return;
+    if (copied === (this.#stored.get(index) === 1)) return;
     this.#corruption(structure, `the COPIED flag is ${copied ? '' : 'not '}set against the refcount`, at);
   }
 
@@ -178,6 +205,7 @@ export class UseWalk {
   }
 
   #overlap(structure: string, index: number): void {
+    this.#roles[index] = (this.#roles[index] ?? 0) | ROLE.overlapped;
     this.#corruption(structure, 'it stands on top of another table', index * this.#header.clusterBytes);
   }
 
