@@ -117,6 +117,10 @@ class VdiDisk implements Disk {
     );
   }
 
+  async drain(signal?: AbortSignal): Promise<void> {
+    await this.#parent?.disk.drain?.(signal);
+  }
+
   async close(): Promise<void> {
     await this.#parent?.close();
   }

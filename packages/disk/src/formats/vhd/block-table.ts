@@ -64,6 +64,14 @@ export class VhdBlockTable {
     for (let block = 0; block < this.blockCount; block++) if (this.isStored(block)) yield block;
   }
 
+  /** Where the last byte of a block that the disk shows ends in the file; the table's end when there is none. */
+  endBytes(): number {
+    const { tableOffsetBytes, maxTableEntries } = this.#header;
+    let end = tableOffsetBytes + maxTableEntries * 4;
+    for (const block of this.stored()) end = Math.max(end, this.dataOffset(block) + this.shownBytes(block));
+    return end;
+  }
+
   /** Entries beyond the end of the disk that name a block all the same. */
   storedBeyondDisk(): number {
     let count = 0;

@@ -71,7 +71,6 @@ export class BlocksVhd implements Disk {
     const kindOf = (block: number) => (this.#table.isStored(block) ? 'data' : 'hole');
     if (this.#parent !== undefined) yield* this.#childExtents(this.#parent.disk, fromBytes, toBytes, signal);
     else yield* blockExtents(this.#header.blockBytes, kindOf, fromBytes, toBytes, signal);
-    if (this.sequential === true && toBytes === this.virtualSizeBytes) await this.#requireEnd(signal);
   }
 
   async *#childExtents(
@@ -123,6 +122,15 @@ export class BlocksVhd implements Disk {
       else reads.push(readZeroExtended(this.#parent.disk, run.offsetBytes, part, signal));
     }
     await Promise.all(reads);
+  }
+
+  /** Of an arriving disk: its end says whether it is what the start said. */
+  async drain(signal?: AbortSignal): Promise<void> {
+    await this.#parent?.disk.drain?.(signal);
+    if (this.sequential !== true) return;
+    const ends = await readArrivedEnd(this.#source, this.#ends.footer, this.#table.endBytes(), signal);
+    this.#table.requireSound(ends.dataEndBytes);
+    this.warnings.push(...endsWarnings(ends));
   }
 
   async close(): Promise<void> {
@@ -208,13 +216,6 @@ export class BlocksVhd implements Disk {
     for (const { from, to, used } of runs) {
       if (!used) part.set(shown.subarray(from - withinBytes, to - withinBytes), from - withinBytes);
     }
-  }
-
-  /** All of an arriving disk is known to be there: now its end says whether it is what the start said. */
-  async #requireEnd(signal: AbortSignal | undefined): Promise<void> {
-    const ends = await readArrivedEnd(this.#source, this.#ends.footer, signal);
-    this.#table.requireSound(ends.dataEndBytes);
-    this.warnings.push(...endsWarnings(ends));
   }
 
   #warnOfUnused(block: number): void {

@@ -1,4 +1,5 @@
 import { bytesEqual, hasMagic } from '../../bytes/fields.ts';
+import { MIB } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import {
@@ -12,6 +13,9 @@ import {
 
 /** Virtual PC before 2004 wrote footers of 511 bytes: the last reserved byte is missing. */
 const OLD_FOOTER_BYTES = 511;
+
+/** An arriving source can be read this far behind what has arrived (io/forward.ts). */
+const STEP_BYTES: number = 8 * MIB;
 
 /** How one of the two footers of a file was found; the end of a file that is still arriving is unread. */
 type FooterState = 'valid' | 'damaged' | 'missing' | 'unread';
@@ -58,14 +62,18 @@ export async function readArrivingEnds(
 }
 
 /**
- * Reads the end of a file that has arrived and compares it with the footer that was taken from its start. Throws
+ * Reads the end of a file that has arrived up to `fromBytes` and compares it with the footer that was taken from its start. Throws
  * IMAGE_MALFORMED when another reader would see another disk.
  */
 export async function readArrivedEnd(
   source: ByteSource,
   footer: VhdFooter,
+  fromBytes: number,
   signal?: AbortSignal,
 ): Promise<VhdEnds> {
+  // Whatever else stands before the end arrives first.
+  for (let at = fromBytes; at < source.lengthBytes; at += STEP_BYTES)
+    await source.read(at, new Uint8Array(1), signal);
   const ends = await readEnds(source, signal);
   const isSame = (field: keyof VhdFooter) => ends.footer[field] === footer[field];
   if (isSame('diskType') && isSame('currentSizeBytes') && isSame('dataOffsetBytes') && isSame('uniqueId'))

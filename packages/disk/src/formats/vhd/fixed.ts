@@ -22,8 +22,8 @@ export function openFixed(source: ByteSource, ends: VhdEnds): Disk {
 }
 
 /**
- * A fixed disk that is still arriving: as long as the file is without a footer. Its last read takes the footer in
- * and throws IMAGE_NOT_SEQUENTIAL when the disk has another size, IMAGE_MALFORMED when there is no footer.
+ * A fixed disk that is still arriving: as long as the file is without a footer. Draining it takes the footer in and
+ * throws IMAGE_NOT_SEQUENTIAL when the disk has another size, IMAGE_MALFORMED when there is no footer.
  */
 export function openArrivingFixed(source: ByteSource): Disk {
   requireInside(source, 0, FOOTER_BYTES + 1, FIXED_STRUCTURE);
@@ -32,10 +32,7 @@ export function openArrivingFixed(source: ByteSource): Disk {
   return {
     ...disk,
     sequential: true,
-    async read(offsetBytes, into, signal) {
-      await disk.read(offsetBytes, into, signal);
-      if (offsetBytes + into.length === sizeBytes) await requireFooter(source, sizeBytes, signal);
-    },
+    drain: (signal) => requireFooter(source, sizeBytes, signal),
   };
 }
 
