@@ -64,7 +64,7 @@ static bool read_compression(napi_env env, napi_value value, compression *kind) 
   if (napi_get_value_string_latin1(env, value, name, sizeof name, &length) == napi_ok) {
     static const char *const names[] = {[DEFLATE_RAW] = "deflate-raw", [ZLIB] = "zlib", [ZSTD] = "zstd"};
     for (int i = DEFLATE_RAW; i <= ZSTD; i++) {
-      if (strcmp(name, names[i]) == 0) {
+      if (strlen(names[i]) == length && memcmp(name, names[i], length) == 0) {
         *kind = i;
         return true;
       }
