@@ -8,7 +8,7 @@ import { memorySource } from '../../io/memory.ts';
 import type { RepairPlan } from '../format.ts';
 import { testFolder, tool, writeRaw } from '../images.testkit.ts';
 import { checkQcow2 } from './check.ts';
-import { inFolder, qemuImage, qemuIo } from './qcow2.testkit.ts';
+import { inFolder, qemuBytes, qemuImage, qemuIo } from './qcow2.testkit.ts';
 import { repairQcow2 } from './repair.ts';
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
@@ -210,15 +210,16 @@ test('two entries of one cluster keep it, counted twice', async (context) => {
 
 test('any damaged byte of the tables is repaired or said, and nothing that a reader sees is changed', async (context) => {
   const at = inFolder(await testFolder(context));
-  const made = [...(await images(context))];
+  const made = await images(context);
   let repairedCount = 0;
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom(...made),
+      fc.constantFrom(...made.keys()),
       fc.constantFrom('table', 'blocks', 'l1', 'l2'),
       fc.nat({ max: 160 }),
       fc.nat({ max: 255 }),
-      async ([name, image], where, offset, value) => {
+      async (name, where, offset, value) => {
+        const image = made.get(name) ?? Buffer.alloc(0);
         const damaged = Buffer.from(image);
         damaged[placesOf(image)[where as 'l1'] + offset] = value;
         const what = `${name}: byte ${offset} of ${where} = ${value}`;
@@ -226,6 +227,13 @@ test('any damaged byte of the tables is repaired or said, and nothing that a rea
           (error) => void assert.ok(error instanceof ImageError, what),
         );
         if (repair === undefined || repair.remaining.length > 0) return;
+        // An entry may have come to name what is no compressed cluster: nobody reads that, before or after.
+        await writeFile(at('damaged'), damaged);
+        const isRead = await qemuBytes(at('damaged')).then(
+          () => true,
+          () => false,
+        );
+        if (!isRead) return;
         repairedCount++;
         await assertRepaired(at, damaged, damaged, what);
       },
