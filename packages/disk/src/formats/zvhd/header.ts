@@ -168,6 +168,8 @@ export function parseIndexPlace({ header, bytes, offsetBytes }: ZvhdPage): ZvhdI
     recordCount,
     entryCount: view.getUint8(140) === 1 ? header.blockCount : recordCount,
   };
+  if (index.offsetBytes === 0 && index.bitmapOffsetBytes === 0)
+    refuse('IMAGE_TRUNCATED', 'zvhd2', 'file ends before its index', offsetBytes);
   if (recordCount > header.blockCount) {
     const message = `has ${recordCount} blocks with data of ${header.blockCount}`;
     refuse('IMAGE_MALFORMED', 'zvhd2', message, offsetBytes + 136);
