@@ -75,11 +75,11 @@ const formatsPage = 'docs/reference/formats.md';
 test('the page of formats names every format, what it can do, and its options with their values', () => {
   const [title] = sectionsOf(formatsPage);
   const rows = tableRows(title?.text.split('\n## ')[0] ?? '');
-  const shown = rows.map(([name = '', formatTitle, files = '', , view, , check]) => ({
+  const shown = rows.map(([name = '', formatTitle, files = '', , view, stream, check]) => ({
     name: codeWords(name)[0],
     title: formatTitle,
     extensions: codeWords(files).map((word) => word.slice(1)),
-    isWritten: view !== '',
+    isWritten: view !== '' || stream !== '',
     isChecked: check === 'yes',
   }));
   const expected = formats.map((format) => ({

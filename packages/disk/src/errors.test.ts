@@ -9,7 +9,6 @@ import { patternDisk, testFolder, tool } from './formats/images.testkit.ts';
 import {
   convert,
   denyReferences,
-  diskDigest,
   fileSink,
   fileSource,
   forwardSource,
@@ -58,9 +57,9 @@ const imageErrors: Readonly<Record<string, (context: TestContext) => Promise<unk
     async function* zeros(): AsyncGenerator<Uint8Array> {
       for (let i = 0; i < 70; i++) yield new Uint8Array(2 ** 20);
     }
-    // What stands at the end of a VHD is wanted before its middle.
+    // What has no mark at its start may have one at its end.
     const source = forwardSource(zeros(), 70 * 2 ** 20, 'upload');
-    await diskDigest(await openDisk(source, { format: 'vhd', references }));
+    await openDisk(source, { references });
   },
 };
 

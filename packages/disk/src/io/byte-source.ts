@@ -16,6 +16,16 @@ export interface ByteSource {
    * of the file and learn what the end says when they come to it.
    */
   readonly sequential?: boolean;
+  /**
+   * True while the end of arriving bytes is not known: `lengthBytes` is then the most that it can be, and reading
+   * beyond the end throws IMAGE_TRUNCATED.
+   */
+  readonly openEnded?: boolean;
+  /**
+   * The bytes from a place to the end, in order, not kept for other reads: how an arriving source is taken in
+   * whole, also where its end is not known. Absent where `read` does that as well.
+   */
+  rest?(fromBytes: number, signal?: AbortSignal): AsyncIterable<Uint8Array>;
   /** Set for a part of another source, which its bytes can be read from as well. */
   readonly within?: { readonly source: ByteSource; readonly offsetBytes: number };
   /**

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { forwardSource } from './forward.ts';
+import { byteChunks } from './byte-chunks.ts';
+import { forwardSource, openEndedSource } from './forward.ts';
 
 const MIB = 2 ** 20;
 
@@ -126,4 +127,53 @@ test('a stream that arrives byte by byte reads as it is', async () => {
   const into = new Uint8Array(total);
   await source.read(0, into);
   assert.ok(Buffer.from(into).equals(pattern(0, total)));
+});
+
+async function* textOf(...parts: string[]): AsyncGenerator<Uint8Array> {
+  for (const part of parts) yield Buffer.from(part);
+}
+
+test('a short stream of unknown length is known to its end at once', async () => {
+  const source = await openEndedSource(textOf('hello', 'you'), 'pipe');
+  assert.equal(source.openEnded, false);
+  assert.equal(source.lengthBytes, 8);
+  const into = Buffer.alloc(3);
+  await source.read(5, into);
+  assert.equal(into.toString(), 'you');
+  await source.drain();
+});
+
+test('where a long stream ends is known when it does, and what was wanted beyond is missing', async () => {
+  const total = 300_000;
+  const source = await openEndedSource(arriving(total, [10_000]), 'pipe');
+  assert.equal(source.openEnded, true);
+  assert.ok(source.lengthBytes > 2 ** 40);
+  await source.read(200_000, new Uint8Array(100_000));
+  assert.equal(source.openEnded, true);
+  await assert.rejects(source.read(299_999, new Uint8Array(2)), { code: 'IMAGE_TRUNCATED' });
+  assert.equal(source.openEnded, false);
+  assert.equal(source.lengthBytes, total);
+  const last = new Uint8Array(1);
+  await source.read(total - 1, last);
+  assert.deepEqual(last, pattern(total - 1, 1));
+  await source.drain();
+});
+
+test('the rest is what was kept and what still arrives, and is not kept', async () => {
+  const total = 300_000;
+  for (const from of [0, 1, 65_000, 150_000, total]) {
+    const source = await openEndedSource(arriving(total, [7000, 13]), 'pipe');
+    await source.read(100_000, new Uint8Array(50));
+    const parts: Uint8Array[] = [];
+    for await (const part of source.rest(from)) parts.push(part);
+    assert.ok(Buffer.concat(parts).equals(pattern(from, total - from)), `from ${from}`);
+    await assert.rejects(source.read(0, new Uint8Array(1)), { code: 'IMAGE_NOT_SEQUENTIAL' });
+  }
+  const short = forwardSource(arriving(total, [1000]), total + 1, 'upload');
+  await assert.rejects(
+    async () => {
+      for await (const _ of byteChunks(short, 0));
+    },
+    { code: 'STORE_IO' },
+  );
 });

@@ -1,7 +1,7 @@
 import { ceilDivide } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { sourceExtents, sourceRuns } from '../../disk/source-runs.ts';
-import { invariant } from '../../errors.ts';
+import { ImageError, invariant } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import { wholeDiskRegion } from '../../view/disk-regions.ts';
@@ -15,7 +15,13 @@ export const raw: Format = {
   title: 'raw',
   extensions: ['raw', 'img'],
   recognise: () => false,
-  open: async (source) => rawDisk(source),
+  async open(source) {
+    if (source.openEnded !== true) return rawDisk(source);
+    throw new ImageError('IMAGE_NOT_SEQUENTIAL', `${source.name}: how long a raw disk is, is known at its end`, {
+      structure: 'raw disk',
+      hint: 'say its length, or put it into a file first',
+    });
+  },
   plan: (disk, request) => rawLayout(disk, request.signal),
   placement(virtualSizeBytes) {
     AllocationMap.requireCount(RAW_BLOCK_BYTES, ceilDivide(virtualSizeBytes, RAW_BLOCK_BYTES));

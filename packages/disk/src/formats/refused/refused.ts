@@ -89,28 +89,6 @@ const table: readonly RefusedFormat[] = [
     reason: 'this is a ZIP archive and not a disk image',
   },
   {
-    ...unpackFirst('gzip', 'gunzip'),
-    title: 'gzip',
-    extensions: ['gz', 'tgz'],
-    // The third byte is the method: 8, deflate, is the only one there is.
-    recognise: atStart('\x1f\x8b\x08'),
-    reason: 'this file is compressed with gzip',
-  },
-  {
-    ...unpackFirst('zstd', 'zstd -d'),
-    title: 'Zstandard',
-    extensions: ['zst'],
-    recognise: atStart('\x28\xb5\x2f\xfd'),
-    reason: 'this file is compressed with zstd',
-  },
-  {
-    ...unpackFirst('xz', 'xz -d'),
-    title: 'xz',
-    extensions: ['xz'],
-    recognise: atStart('\xfd7zXZ\0'),
-    reason: 'this file is compressed with xz',
-  },
-  {
     ...unpackFirst('bzip2', 'bunzip2'),
     title: 'bzip2',
     extensions: ['bz2'],
@@ -119,7 +97,7 @@ const table: readonly RefusedFormat[] = [
       if (!hasMagic(head, 'BZh')) return false;
       return hasMagic(head, '\x31\x41\x59\x26\x53\x59', 4) || hasMagic(head, '\x17\x72\x45\x38\x50\x90', 4);
     },
-    reason: 'this file is compressed with bzip2',
+    reason: 'this file is compressed with bzip2, and bzip2 files are not read',
   },
 ];
 
