@@ -3,17 +3,10 @@ import { ceilDivide } from '../bytes/numbers.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { sinkDescriptorOf } from '../io/node-file.ts';
-import {
-  type CopyProgress,
-  type CopyTask,
-  newCopyProgress,
-  placeUnits,
-  runWork,
-  stopCopy,
-  tasksAtOnce,
-} from '../io/node-work.ts';
+import { type CopyTask, runWork, tasksAtOnce } from '../io/node-work.ts';
 import { AllocationMap } from '../view/allocation-map.ts';
 import type { BlockPlacement } from '../view/block-placement.ts';
+import { type CopyProgress, newCopyProgress, placeUnits, stopCopy } from '../view/placed-units.ts';
 import { readZeroExtended } from '../view/view.ts';
 import { mapOrdered } from './bounded.ts';
 import { SlotPool } from './slot-pool.ts';

@@ -1,3 +1,5 @@
+import { sharedMemory } from '../bytes/shared-memory.ts';
+
 /** Shared memory that is used again: fresh memory costs page faults, and a thread cannot see any other. */
 export class SlotPool {
   readonly #free: Uint8Array[] = [];
@@ -11,7 +13,7 @@ export class SlotPool {
   /** At least this long; what it holds is left from before. */
   take(lengthBytes: number): Uint8Array {
     const slot = lengthBytes > this.#usualBytes ? undefined : this.#free.pop();
-    return slot ?? new Uint8Array(new SharedArrayBuffer(Math.max(lengthBytes, this.#usualBytes)));
+    return slot ?? new Uint8Array(sharedMemory(Math.max(lengthBytes, this.#usualBytes)));
   }
 
   /** Gives back a slot from `take`; its content may change from now on. */

@@ -42,7 +42,7 @@ export function useAccelerator(use: AcceleratorUse): void {
 
 /** Which codecs make the bytes. */
 export interface CodecTier {
-  readonly tier: 'native' | 'node';
+  readonly tier: 'native' | 'node' | 'web';
   /** With versions: `native (libdeflate 1.14, zstd 1.5.7)`. */
   readonly name: string;
 }
