@@ -7,6 +7,7 @@ import type { Disk } from '../disk/disk.ts';
 import { denyReferences } from '../disk/reference-gate.ts';
 import { layoutBytes, patternDisk, testFolder, tool, writeRaw } from '../formats/images.testkit.ts';
 import { FOOTER_BYTES, setFooterChecksum } from '../formats/vhd/footer.ts';
+import { HEADER_BYTES, HEADER_OFFSETS, setChecksum } from '../formats/vhdx/header.ts';
 import { memorySink, memorySource } from '../io/memory.ts';
 import type { Layout } from '../view/layout.ts';
 import { checkFor } from './check-for.ts';
@@ -271,4 +272,27 @@ test('a format that a consumer does not take is a finding, and so is damage', as
   assert.deepEqual(await broken(qcow2.subarray(0, 200_000), 'qemu'), ['sound']);
   const luks = Buffer.concat([Buffer.from('LUKS\xba\xbe\0\x01', 'latin1'), Buffer.alloc(4096)]);
   assert.deepEqual(await broken(luks, 'qemu'), ['format']);
+});
+
+test('a VHDX that qemu-img made is not marked as Hyper-V demands, and one that was not closed is refused', async (context) => {
+  assert.deepEqual(await broken(await qemuMade(context, 'vhdx'), 'hyper-v'), ['vhdx-regions']);
+  assert.deepEqual(await broken(await qemuMade(context, 'vhdx'), 'qemu'), []);
+  const own = await written(patternDisk(SIZE_BYTES, RUNS), formFor(consumerNamed('hyper-v')));
+  const open = own.slice();
+  for (const at of HEADER_OFFSETS) {
+    const header = open.subarray(at, at + HEADER_BYTES);
+    header.fill(0x11, 48, 64);
+    setChecksum(header);
+  }
+  for (const consumer of ['hyper-v', 'virtualbox', 'qemu', 'aws']) {
+    assert.deepEqual(await broken(open, consumer), ['vhdx-log'], consumer);
+  }
+  const large = { subformat: 'dynamic', logical_sector_size: '4096' };
+  const sectors = await written(patternDisk(24 * MIB, RUNS.slice(0, 2)), {
+    format: 'vhdx',
+    options: large,
+    compression: undefined,
+  });
+  assert.deepEqual(await broken(sectors, 'hyper-v'), []);
+  assert.deepEqual(await broken(sectors, 'qemu'), ['vhdx-sector-size']);
 });

@@ -3,7 +3,13 @@ import type { Format, OpenOptions } from '../formats/format.ts';
 import { probeFormat } from '../formats/probe.ts';
 import { formatNamed } from '../formats/registry.ts';
 import type { ByteSource } from '../io/byte-source.ts';
-import { type Consumer, type ConsumerFinding, fileLengthProblem, sizeProblem } from './profile.ts';
+import {
+  type Consumer,
+  type ConsumerFinding,
+  type FormatFacts,
+  fileLengthProblem,
+  sizeProblem,
+} from './profile.ts';
 
 export interface ConsumerReport {
   readonly consumer: string;
@@ -51,13 +57,10 @@ export async function checkFor(
   return { consumer: consumer.name, format: format.name, findings };
 }
 
-function limitFindings(
-  consumer: Consumer,
-  format: string,
-  facts: { readonly virtualSizeBytes: number; readonly fileLengthBytes: number },
-): ConsumerFinding[] {
+function limitFindings(consumer: Consumer, format: string, facts: FormatFacts): ConsumerFinding[] {
   const origin = consumer.limits?.origin ?? consumer.title;
-  const size = sizeProblem(consumer, facts.virtualSizeBytes);
+  const { virtualSizeBytes } = facts;
+  const size = virtualSizeBytes === undefined ? undefined : sizeProblem(consumer, virtualSizeBytes);
   const length = fileLengthProblem(consumer, format, facts.fileLengthBytes);
   return [
     ...(size === undefined ? [] : [{ rule: 'disk-size', origin, message: size, structure: 'disk' }]),

@@ -1,5 +1,6 @@
 import { type Consumer, formatCheck } from './profile.ts';
 import * as vhd from './rules/vhd.ts';
+import * as vhdx from './rules/vhdx.ts';
 
 /** VHDX for machines of both generations, VHD for the first. */
 export const hyperV: Consumer = {
@@ -7,12 +8,25 @@ export const hyperV: Consumer = {
   title: 'Microsoft Hyper-V',
   forms: [
     {
+      format: 'vhdx',
+      options: { subformat: ['dynamic', 'fixed'], block_size: 'any', logical_sector_size: ['512', '4096'] },
+      compressions: ['none'],
+    },
+    {
       format: 'vhd',
       options: { subformat: ['dynamic', 'fixed'], size_alignment: 'any' },
       compressions: ['none'],
     },
   ],
   checks: [
+    formatCheck('vhdx', vhdx.vhdxFacts, [
+      {
+        origin: 'Microsoft, [MS-VHDX]: Virtual Hard Disk v2 File Format',
+        rules: [vhdx.requiredRegions, vhdx.wholeSectors],
+      },
+      { origin: '[MS-VHDX] 2.3: who opens it for reading alone cannot replay a log', rules: [vhdx.emptyLog] },
+      { origin: 'an import takes whole disks', rules: [vhdx.noParent] },
+    ]),
     formatCheck('vhd', vhd.vhdFacts, [
       {
         origin: 'Microsoft, Virtual Hard Disk Image Format Specification',

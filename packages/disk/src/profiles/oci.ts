@@ -1,8 +1,20 @@
 import { GIB } from '../bytes/numbers.ts';
-import { type Consumer, formatCheck } from './profile.ts';
+import { type Consumer, type FormatCheck, formatCheck } from './profile.ts';
+import { ociArchive } from './rules/archive.ts';
 import * as qcow2 from './rules/qcow2.ts';
 import * as vmdk from './rules/vmdk.ts';
 import { vmdkFacts } from './rules/vmdk-facts.ts';
+
+const qcow2ForOci: FormatCheck = formatCheck('qcow2', qcow2.qcow2Facts, [
+  {
+    origin: 'Oracle, "Importing Custom Linux Images": one file, made by cloning and not by a snapshot',
+    rules: [qcow2.standsAlone, qcow2.noSnapshots],
+  },
+  {
+    origin: 'Oracle names no feature of newer QEMU; VirtualBox, which opens its archives, refuses them',
+    rules: [qcow2.noIncompatibleFeatures],
+  },
+]);
 
 /**
  * Oracle Cloud's import of custom images. QCOW2 is what its own archives hold; it is written uncompressed, since
@@ -18,6 +30,11 @@ export const oci: Consumer = {
       compressions: ['none'],
     },
     {
+      format: 'oci',
+      options: { firmware: 'any', launch_mode: 'any', os: 'any', os_version: 'any' },
+      compressions: ['none'],
+    },
+    {
       format: 'vmdk',
       options: {
         subformat: ['monolithicSparse', 'streamOptimized'],
@@ -29,16 +46,8 @@ export const oci: Consumer = {
   ],
   limits: { maximumBytes: 400 * GIB, origin: 'Oracle, "Importing Custom Linux Images": 400 GB at most' },
   checks: [
-    formatCheck('qcow2', qcow2.qcow2Facts, [
-      {
-        origin: 'Oracle, "Importing Custom Linux Images": one file, made by cloning and not by a snapshot',
-        rules: [qcow2.standsAlone, qcow2.noSnapshots],
-      },
-      {
-        origin: 'Oracle names no feature of newer QEMU; VirtualBox, which opens its archives, refuses them',
-        rules: [qcow2.noIncompatibleFeatures],
-      },
-    ]),
+    qcow2ForOci,
+    ociArchive(qcow2ForOci),
     formatCheck('vmdk', vmdkFacts, [
       {
         origin: 'Oracle, "Importing Custom Linux Images": single growable or stream optimized VMDK',

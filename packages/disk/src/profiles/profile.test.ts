@@ -13,11 +13,15 @@ test('what is written when nothing is asked for', () => {
   assert.deepEqual(usual, {
     virtualbox: { format: 'vdi', options: { subformat: 'dynamic' }, compression: undefined },
     vmware: { format: 'vmdk', options: stream, compression: undefined },
-    'hyper-v': { format: 'vhd', options: { subformat: 'dynamic' }, compression: undefined },
+    'hyper-v': {
+      format: 'vhdx',
+      options: { subformat: 'dynamic', logical_sector_size: '512' },
+      compression: undefined,
+    },
     azure: { format: 'vhd', options: { subformat: 'fixed', size_alignment: '1M' }, compression: undefined },
     aws: { format: 'vmdk', options: stream, compression: undefined },
     oci: { format: 'qcow2', options: qcow2, compression: undefined },
-    ims: { format: 'qcow2', options: qcow2, compression: 'zlib' },
+    ims: { format: 'qcow2', options: { ...qcow2, deflate_window: '12' }, compression: 'zlib' },
     qemu: { format: 'qcow2', options: qcow2, compression: undefined },
     proxmox: { format: 'qcow2', options: qcow2, compression: undefined },
   });
@@ -58,7 +62,7 @@ test('a wish refines', () => {
     formFor(virtualbox, { format: 'qcow2', compression: 'zlib', options: { cluster_size: '4096' } }),
     {
       format: 'qcow2',
-      options: { compat: '1.1', cluster_size: '4096' },
+      options: { compat: '1.1', cluster_size: '4096', deflate_window: '12' },
       compression: 'zlib',
     },
   );

@@ -11,7 +11,8 @@ export interface Breach {
 
 /** What is known of a file of any format. */
 export interface FormatFacts {
-  readonly virtualSizeBytes: number;
+  /** Undefined where it is not known, or there are several disks. */
+  readonly virtualSizeBytes: number | undefined;
   /** Of the file itself. */
   readonly fileLengthBytes: number;
 }

@@ -1,16 +1,12 @@
 import type { Consumer } from './profile.ts';
-import { qcow2ForQemu, rawForQemu, vmdkForQemu } from './qemu.ts';
+import { qcow2FormsOfQemu, qcow2ForQemu, rawForQemu, vmdkForQemu } from './qemu.ts';
 
 /** Proxmox VE: `qm disk import`, and its storage for imports, take these three, by QEMU's tools. */
 export const proxmox: Consumer = {
   name: 'proxmox',
   title: 'Proxmox VE',
   forms: [
-    {
-      format: 'qcow2',
-      options: { compat: ['1.1', '0.10'], cluster_size: 'any' },
-      compressions: ['none', 'zlib', 'zstd'],
-    },
+    ...qcow2FormsOfQemu,
     { format: 'raw', options: {}, compressions: ['none'] },
     {
       format: 'vmdk',

@@ -1,12 +1,27 @@
-import { type Consumer, type FormatCheck, formatCheck } from './profile.ts';
+import { type Consumer, type ConsumerForm, type FormatCheck, formatCheck } from './profile.ts';
 import * as qcow2 from './rules/qcow2.ts';
 import * as raw from './rules/raw.ts';
 import * as vdi from './rules/vdi.ts';
 import * as vhd from './rules/vhd.ts';
+import * as vhdx from './rules/vhdx.ts';
 import * as vmdk from './rules/vmdk.ts';
 import { vmdkFacts } from './rules/vmdk-facts.ts';
 
 const IMPORT = 'OpenStack Glance and Nova, oslo.utils format_inspector: no other file is opened';
+
+/** All that QEMU's own writer makes and that stands alone. */
+export const qcow2FormsOfQemu: readonly ConsumerForm[] = [
+  {
+    format: 'qcow2',
+    options: { compat: ['1.1', '0.10'], cluster_size: 'any', extended_l2: 'any' },
+    compressions: ['none'],
+  },
+  {
+    format: 'qcow2',
+    options: { compat: ['1.1', '0.10'], cluster_size: 'any', deflate_window: 'any' },
+    compressions: ['zlib', 'zstd'],
+  },
+];
 
 /** What QEMU reads as the disk that it is, alone. */
 export const qcow2ForQemu: FormatCheck = formatCheck('qcow2', qcow2.qcow2Facts, [
@@ -28,11 +43,7 @@ export const qemu: Consumer = {
   name: 'qemu',
   title: 'QEMU, KVM, libvirt, OpenStack',
   forms: [
-    {
-      format: 'qcow2',
-      options: { compat: ['1.1', '0.10'], cluster_size: 'any' },
-      compressions: ['none', 'zlib', 'zstd'],
-    },
+    ...qcow2FormsOfQemu,
     { format: 'raw', options: {}, compressions: ['none'] },
     {
       format: 'vmdk',
@@ -45,6 +56,11 @@ export const qemu: Consumer = {
       options: { subformat: ['dynamic', 'fixed'], size_alignment: 'any' },
       compressions: ['none'],
     },
+    {
+      format: 'vhdx',
+      options: { subformat: ['dynamic', 'fixed'], block_size: 'any', logical_sector_size: ['512'] },
+      compressions: ['none'],
+    },
   ],
   checks: [
     qcow2ForQemu,
@@ -55,6 +71,12 @@ export const qemu: Consumer = {
     ]),
     formatCheck('vhd', vhd.vhdFacts, [
       { origin: 'QEMU, block/vpc.c', rules: [vhd.oneSize, vhd.noParent, vhd.wholeSectors] },
+    ]),
+    formatCheck('vhdx', vhdx.vhdxFacts, [
+      {
+        origin: 'QEMU, block/vhdx.c: no log to replay for a reader, no parent',
+        rules: [vhdx.emptyLog, vhdx.noParent, vhdx.wholeSectors, vhdx.smallSectors],
+      },
     ]),
   ],
 };

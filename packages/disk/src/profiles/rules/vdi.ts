@@ -5,6 +5,7 @@ import type { ByteSource } from '../../io/byte-source.ts';
 import { type FormatFacts, type Rule, rule } from '../profile.ts';
 
 export interface VdiFacts extends FormatFacts {
+  readonly virtualSizeBytes: number;
   readonly header: VdiHeader;
 }
 

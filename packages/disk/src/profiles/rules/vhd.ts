@@ -7,6 +7,7 @@ import type { ByteSource } from '../../io/byte-source.ts';
 import { type FormatFacts, type Rule, rule } from '../profile.ts';
 
 export interface VhdFacts extends FormatFacts {
+  readonly virtualSizeBytes: number;
   readonly ends: VhdEnds;
   readonly footer: VhdFooter;
 }

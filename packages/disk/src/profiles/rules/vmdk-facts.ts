@@ -64,7 +64,7 @@ export async function vmdkFacts(source: ByteSource, options: OpenOptions): Promi
   if (kind !== 'sparse') {
     return {
       kind,
-      virtualSizeBytes: 0,
+      virtualSizeBytes: undefined,
       fileLengthBytes,
       descriptor: undefined,
       descriptorText: '',
