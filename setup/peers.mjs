@@ -13,6 +13,7 @@ const peers = {
   zstd: 'reads the frames of the vault and makes files that are refused, as the next two do',
   'xz-utils': 'see zstd',
   bzip2: 'see zstd',
+  chromium: 'runs the browser build of the engine',
   gcc: 'builds the native accelerator, as the next two do',
   'libc6-dev': 'see gcc',
   'libdeflate-dev': 'see gcc',

@@ -5,6 +5,7 @@ import { importedModules, projectFiles } from './files.ts';
 
 /** What each package may import of the others. Nothing imports the testbed. */
 const allowedPackages: Record<string, readonly string[]> = {
+  'packages/disk/examples': ['@gantry/disk'],
   'packages/disk': [],
   // The engine resolves it at run time, when it is there.
   'packages/native': [],
