@@ -37,6 +37,10 @@ export interface TableEntry {
   readonly fileBytes: number;
 }
 
+export interface IndexedEntry extends TableEntry {
+  readonly index: number;
+}
+
 interface Page {
   readonly firstIndex: number;
   readonly entries: DataView;
@@ -133,17 +137,13 @@ export class VhdxBlockTable {
     if (open !== undefined) yield open;
   }
 
-  /** The entries that are not all zero, sector bitmaps among them, in order. */
-  async *used(signal?: AbortSignal): AsyncGenerator<TableEntry & { index: number }, void, undefined> {
-    const { entryCount } = this.geometry;
-    for (let first = 0; first < entryCount; first += PAGE_ENTRIES) {
+  /** The entries that are not all zero, sector bitmaps among them, in order and a page of the table at once. */
+  async *usedPages(signal?: AbortSignal): AsyncGenerator<Iterable<IndexedEntry>, void, undefined> {
+    const pageCount = ceilDivide(this.geometry.entryCount, PAGE_ENTRIES);
+    for (let number = 0; number < pageCount; number++) {
       signal?.throwIfAborted();
-      const page = await this.#page(first / PAGE_ENTRIES);
-      if (page.isEmpty) continue;
-      for (let index = first; index < Math.min(entryCount, first + PAGE_ENTRIES); index++) {
-        const entry = entryOf(page, index);
-        if (entry.state !== 0 || entry.fileBytes !== 0) yield { ...entry, index };
-      }
+      const page = await this.#page(number);
+      if (!page.isEmpty) yield usedEntries(page);
     }
   }
 
@@ -178,12 +178,20 @@ export class VhdxBlockTable {
   }
 }
 
+function* usedEntries(page: Page): Generator<IndexedEntry, void, undefined> {
+  const end = page.firstIndex + page.entries.byteLength / TABLE_ENTRY_BYTES;
+  for (let index = page.firstIndex; index < end; index++) {
+    const { state, fileBytes } = entryOf(page, index);
+    if (state !== 0 || fileBytes !== 0) yield { index, state, fileBytes };
+  }
+}
+
 /** Bits 0 to 2 are the state, bits 20 to 63 the place in MiB. Bits between are reserved. */
 function entryOf({ firstIndex, entries }: Page, index: number): TableEntry {
   const at = (index - firstIndex) * TABLE_ENTRY_BYTES;
   const low = entries.getUint32(at, true);
   const high = entries.getUint32(at + 4, true);
-  return { state: low & 7, fileBytes: (high * 4096 + (low >>> 20)) * MIB };
+  return { state: low % 8, fileBytes: (high * 4096 + Math.floor(low / MIB)) * MIB };
 }
 
 export function kindOf(state: number): BlockKind {

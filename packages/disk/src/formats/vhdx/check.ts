@@ -71,13 +71,15 @@ async function checkLeaks(
   const fileBytes = image.source.lengthBytes;
   // What stands before the first block is how the writer laid out its file: qemu leaves 4 MiB there.
   let firstBytes = fileBytes;
-  for await (const entry of table.used(signal)) {
-    const lengthBytes = Math.min(image.metadata.blockBytes, fileBytes - entry.fileBytes);
-    if (entry.fileBytes === 0 || lengthBytes <= 0) continue;
-    firstBytes = Math.min(firstBytes, entry.fileBytes);
-    // Blocks without content may keep their places.
-    if (kindOf(entry.state) === 'zero' && !table.geometry.isBitmap(entry.index)) {
-      claims.claim(entry.fileBytes, lengthBytes);
+  for await (const entries of table.usedPages(signal)) {
+    for (const entry of entries) {
+      const lengthBytes = Math.min(image.metadata.blockBytes, fileBytes - entry.fileBytes);
+      if (entry.fileBytes === 0 || lengthBytes <= 0) continue;
+      firstBytes = Math.min(firstBytes, entry.fileBytes);
+      // Blocks without content may keep their places.
+      if (kindOf(entry.state) === 'zero' && !table.geometry.isBitmap(entry.index)) {
+        claims.claim(entry.fileBytes, lengthBytes);
+      }
     }
   }
   const lost = claims.freeCount(roundDown(firstBytes, MIB), fileBytes);

@@ -156,7 +156,7 @@ function tableEntries({ fixed, table, dataOffsetBytes }: Geometry, map: Allocati
       const index = first + i;
       if (table.isBitmap(index) || (!fixed && !map.has(table.blockAt(index)))) continue;
       const placeMib = (dataOffsetBytes + position++ * blockBytes) / MIB;
-      view.setUint32(i * 8, ((placeMib % 4096) << 20) | STATE_FULLY_PRESENT, true);
+      view.setUint32(i * 8, (placeMib % 4096) * MIB + STATE_FULLY_PRESENT, true);
       view.setUint32(i * 8 + 4, Math.floor(placeMib / 4096), true);
     }
   });

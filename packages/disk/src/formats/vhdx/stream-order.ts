@@ -41,10 +41,10 @@ export async function requireStreamOrder(
       if (bitmap.fileBytes + MIB > HEAD_BYTES)
         refuse('a sector bitmap stands among the data', bitmap.fileBytes);
     }
-    const isInHead = fileBytes + sizeBytes <= HEAD_BYTES;
-    if (!isInHead && fileBytes < furthest - (WINDOW_BYTES - READS_BYTES) && fileBytes >= HEAD_BYTES) {
-      refuse('its blocks are not in guest order', fileBytes);
-    }
+    // What stands in the head stays; the window is what was behind it when the furthest byte was read.
+    const windowStart = furthest - (WINDOW_BYTES - READS_BYTES);
+    const isKept = fileBytes + sizeBytes <= HEAD_BYTES || Math.max(fileBytes, HEAD_BYTES) >= windowStart;
+    if (!isKept) refuse('its blocks are not in guest order', fileBytes);
     if (fileBytes > furthest + WINDOW_BYTES) refuse('there are gaps between its blocks', fileBytes);
     furthest = Math.max(furthest, fileBytes + sizeBytes);
   }

@@ -1,6 +1,6 @@
 import { ceilDivide, MIB } from '../../bytes/numbers.ts';
 import type { ImageErrorCode } from '../../errors.ts';
-import { kindOf, STATE_FULLY_PRESENT, type VhdxBlockTable } from './block-table.ts';
+import { type IndexedEntry, kindOf, STATE_FULLY_PRESENT, type VhdxBlockTable } from './block-table.ts';
 import { HEADER_SECTION_BYTES } from './header.ts';
 import type { VhdxImage } from './image.ts';
 
@@ -68,76 +68,73 @@ export async function* tableDamage(
   signal?: AbortSignal,
 ): AsyncGenerator<TableDamage, void, undefined> {
   const { geometry } = table;
-  const hasParent = image.metadata.parent !== undefined;
   let partialChunk = -1;
-  for await (const { index, state, fileBytes } of table.used(signal)) {
-    const offsetBytes = table.entryOffset(index);
-    const bad = (message: string): TableDamage => ({ code: 'IMAGE_MALFORMED', message, offsetBytes });
-    const block = geometry.blockAt(index);
-    if (geometry.isBitmap(index)) {
-      if (state === STATE_FULLY_PRESENT) {
-        const what = `the sector bitmap before block ${block}`;
-        yield* placeDamage(image, claims, {
-          what,
-          fileBytes,
-          shownBytes: MIB,
-          wholeBytes: MIB,
-          offsetBytes,
-        });
-      } else if (state !== 0) yield bad(`a VHDX sector bitmap has the state ${state}`);
-      continue;
+  for await (const entries of table.usedPages(signal)) {
+    for (const entry of entries) {
+      const damage = entryDamage(image, table, claims, entry);
+      if (damage !== undefined) yield damage;
+      if (kindOf(entry.state) !== 'partial' || image.metadata.parent === undefined) continue;
+      const chunk = Math.floor(geometry.blockAt(entry.index) / geometry.chunkBlocks);
+      if (chunk === partialChunk || geometry.isBitmap(entry.index)) continue;
+      partialChunk = chunk;
+      if ((await table.entry(geometry.bitmapIndexOf(chunk))).state === STATE_FULLY_PRESENT) continue;
+      const message = `blocks of chunk ${chunk} are partially present, and it has no sector bitmap`;
+      yield damageAt(table, entry.index, 'IMAGE_MALFORMED', message);
     }
-    // Behind the disk's end, in the last chunk.
-    if (block >= geometry.blockCount) continue;
-    const kind = kindOf(state);
-    if (kind === 'invalid') yield bad(`VHDX block ${block} has the state ${state}, which does not exist`);
-    if (kind !== 'full' && kind !== 'partial') continue;
-    if (kind === 'partial' && !hasParent) {
-      yield bad(`VHDX block ${block} is partially present, in a disk without a parent`);
-    }
-    yield* placeDamage(image, claims, {
-      what: `block ${block}`,
-      fileBytes,
-      shownBytes: shownBytes(image, block),
-      wholeBytes: geometry.blockBytes,
-      offsetBytes,
-    });
-    const chunk = Math.floor(block / geometry.chunkBlocks);
-    if (kind === 'full' || !hasParent || chunk === partialChunk) continue;
-    partialChunk = chunk;
-    const bitmap = await table.entry(geometry.bitmapIndexOf(chunk));
-    if (bitmap.state === STATE_FULLY_PRESENT) continue;
-    yield bad(`VHDX block ${block} is partially present, and its chunk has no sector bitmap`);
   }
 }
 
-/** How much of a block lies inside the disk. */
-function shownBytes({ metadata }: VhdxImage, block: number): number {
-  const { blockBytes, virtualSizeBytes } = metadata;
-  return Math.min(blockBytes, virtualSizeBytes - block * blockBytes);
+function damageAt(table: VhdxBlockTable, index: number, code: ImageErrorCode, message: string): TableDamage {
+  return { code, message: `VHDX: ${message}`, offsetBytes: table.entryOffset(index) };
 }
 
-interface Place {
-  readonly what: string;
-  readonly fileBytes: number;
-  /** The disk shows this much of it, from its start. */
-  readonly shownBytes: number;
-  readonly wholeBytes: number;
-  /** Of the entry. */
-  readonly offsetBytes: number;
-}
-
-function* placeDamage(
+/** What is wrong with one entry. Takes the place of what it names. */
+function entryDamage(
   image: VhdxImage,
+  table: VhdxBlockTable,
   claims: FileClaims,
-  { what, fileBytes, shownBytes, wholeBytes, offsetBytes }: Place,
-): Generator<TableDamage, void, undefined> {
-  const lengthBytes = image.source.lengthBytes;
-  if (fileBytes + shownBytes > lengthBytes) {
-    const message = `VHDX: ${what} ends at byte ${fileBytes + shownBytes}, but the file at ${lengthBytes}`;
-    yield { code: 'IMAGE_TRUNCATED', message, offsetBytes };
-  } else if (!claims.claim(fileBytes, Math.min(wholeBytes, lengthBytes - fileBytes))) {
-    const message = `VHDX: ${what} stands at byte ${fileBytes}, over other blocks or tables`;
-    yield { code: 'IMAGE_MALFORMED', message, offsetBytes };
+  entry: IndexedEntry,
+): TableDamage | undefined {
+  const { geometry } = table;
+  const { index, state } = entry;
+  const kind = kindOf(state);
+  if (geometry.isBitmap(index)) {
+    if (kind === 'full') return placeDamage(image, table, claims, entry, MIB, MIB);
+    if (state === 0) return undefined;
+    return damageAt(table, index, 'IMAGE_MALFORMED', `a sector bitmap has the state ${state}`);
   }
+  const { blockBytes, virtualSizeBytes, parent } = image.metadata;
+  const shownBytes = Math.min(blockBytes, virtualSizeBytes - geometry.blockAt(index) * blockBytes);
+  // Behind the disk's end, in the last chunk.
+  if (shownBytes <= 0) return undefined;
+  const isPartial = kind === 'partial';
+  const misplaced =
+    isPartial || kind === 'full'
+      ? placeDamage(image, table, claims, entry, shownBytes, blockBytes)
+      : undefined;
+  if (kind !== 'invalid' && (!isPartial || parent !== undefined)) return misplaced;
+  const why = isPartial ? 'in a disk without a parent' : 'which does not exist';
+  const message = `block ${geometry.blockAt(index)} has the state ${state}, ${why}`;
+  return damageAt(table, index, 'IMAGE_MALFORMED', message);
+}
+
+/** Of something of `wholeBytes` bytes, the first `shownBytes` of which have to be in the file. */
+function placeDamage(
+  image: VhdxImage,
+  table: VhdxBlockTable,
+  claims: FileClaims,
+  { index, fileBytes }: IndexedEntry,
+  shownBytes: number,
+  wholeBytes: number,
+): TableDamage | undefined {
+  const end = fileBytes + shownBytes;
+  const fileEnd = image.source.lengthBytes;
+  if (end <= fileEnd && claims.claim(fileBytes, Math.min(wholeBytes, fileEnd - fileBytes))) return undefined;
+  const { geometry } = table;
+  const what = geometry.isBitmap(index) ? 'a sector bitmap' : `block ${geometry.blockAt(index)}`;
+  if (end <= fileEnd) {
+    const message = `${what} stands at byte ${fileBytes}, over other blocks or tables`;
+    return damageAt(table, index, 'IMAGE_MALFORMED', message);
+  }
+  return damageAt(table, index, 'IMAGE_TRUNCATED', `${what} ends at byte ${end}, but the file at ${fileEnd}`);
 }
