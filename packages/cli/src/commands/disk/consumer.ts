@@ -12,6 +12,7 @@ import {
   formats,
   formFor,
   type OpenOptions,
+  type ReferenceGate,
 } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
@@ -105,10 +106,11 @@ export async function requireWrittenFor(
   format: string,
   path: string,
   signal: AbortSignal,
+  references: ReferenceGate = denyReferences,
 ): Promise<void> {
   const source = await fileSource(path);
   try {
-    const options = { format: formatNamed(format).name, references: denyReferences, signal };
+    const options = { format: formatNamed(format).name, references, signal };
     const { findings } = await checkFor(source, consumer, options);
     const [first] = findings;
     if (first === undefined) return;

@@ -1,4 +1,4 @@
-import { type Consumer, convert, fileSink, requireSizeFor, workInCallingThread } from '@gantry/disk';
+import { type Consumer, convertFiles, fileSink, requireSizeFor, workInCallingThread } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
@@ -12,7 +12,8 @@ import {
   requireWrittenFor,
 } from './consumer.ts';
 import { ImageFiles, type ImageFilesOptions, type OpenImage } from './image-files.ts';
-import { plannedLength, planTarget, type TargetOptions } from './plan.ts';
+import { plannedLength, planTarget, planTargetFiles, type TargetOptions } from './plan.ts';
+import { baseNameOf, plannedFiles, TargetFiles } from './target-files.ts';
 
 interface ConvertOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
   readonly from?: string;
@@ -51,7 +52,11 @@ async function showPlan(
   options: ConvertOptions,
 ): Promise<void> {
   if (target !== '-') await targetPath(target, files.localFiles);
-  const { requiredBytes, exact } = plannedLength(await planTarget(context, disk, format, options));
+  const plan =
+    target === '-'
+      ? await planTarget(context, disk, format, options)
+      : await planTargetFiles(context, disk, format, options, baseNameOf(target));
+  const { requiredBytes, exact } = plannedLength(plan);
   const { format: sourceFormat, virtualSizeBytes } = disk;
   const record = {
     source: source.name,
@@ -62,10 +67,20 @@ async function showPlan(
     requiredBytes,
     exact,
   };
-  await context.output.record(record, [
-    `would read ${printable(source.name)} as ${sourceFormat}: a disk of ${exactSizeText(virtualSizeBytes)}`,
-    `would write ${printable(target)} as ${format}: ${exact ? '' : 'at most '}${exactSizeText(requiredBytes)}`,
-  ]);
+  const planned =
+    plan.kind === 'files'
+      ? await plannedFiles(plan, target, files.localFiles)
+      : [{ file: target, requiredBytes, exact }];
+  await context.output.record(
+    planned.length > 1 ? { ...record, files: planned.map((each) => ({ ...each })) } : record,
+    [
+      `would read ${printable(source.name)} as ${sourceFormat}: a disk of ${exactSizeText(virtualSizeBytes)}`,
+      ...planned.map(
+        (each) =>
+          `would write ${printable(each.file)} as ${format}: ${each.exact ? '' : 'at most '}${exactSizeText(each.requiredBytes)}`,
+      ),
+    ],
+  );
 }
 
 async function writeOut(
@@ -92,23 +107,35 @@ async function writeFile(
   consumer: Consumer | undefined,
 ): Promise<void> {
   const { signal, progress } = context;
-  const path = await targetPath(target, files.localFiles);
-  const inspect = async (partial: string) => {
-    await files.requireUnchanged();
-    if (consumer !== undefined) await requireWrittenFor(consumer, format, partial, signal);
+  const places = new TargetFiles(target, files.localFiles);
+  const openSink = async (name: string) => {
+    const { path, isFirst } = await places.place(name);
+    const inspect = async (partial: string) => {
+      await files.requireUnchanged();
+      if (consumer !== undefined && isFirst)
+        await requireWrittenFor(consumer, format, partial, signal, places.others);
+    };
+    return fileSink(path, { inspect });
   };
-  const sink = await fileSink(path, { inspect });
-  const lengthBytes = await convert(disk, sink, {
+  const written = await convertFiles(disk, openSink, {
     format,
     options: options.option ?? {},
     compression: options.compress,
     seed: options.seed,
+    baseName: baseNameOf(target),
     signal,
     onProgress: progress.step,
   });
   progress.end();
   const { virtualSizeBytes } = disk;
-  await context.output.record({ target, format, virtualSizeBytes, lengthBytes }, [
-    `wrote ${printable(target)} as ${format}: ${exactSizeText(lengthBytes)}`,
-  ]);
+  const lengthBytes = written.reduce((sum, file) => sum + file.lengthBytes, 0);
+  const record = { target, format, virtualSizeBytes, lengthBytes };
+  const shown = written.map(({ name, lengthBytes: bytes }) => ({
+    file: places.shown(name),
+    lengthBytes: bytes,
+  }));
+  await context.output.record(
+    shown.length > 1 ? { ...record, files: shown } : record,
+    shown.map((each) => `wrote ${printable(each.file)} as ${format}: ${exactSizeText(each.lengthBytes)}`),
+  );
 }

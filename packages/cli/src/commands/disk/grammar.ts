@@ -10,6 +10,12 @@ const referenceOption = () =>
     'the file that a name inside the image means; no other is ever opened (repeatable)',
   ).argParser(collect);
 
+const referencesFromOption = () =>
+  new Option(
+    '--references-from <folder>',
+    'names inside the image mean the regular files of this folder with exactly these names',
+  );
+
 const CONSUMERS = 'virtualbox, vmware, hyper-v, azure, aws, oci, ims, qemu or proxmox';
 const forOption = (description: string) => new Option('--for <consumer>', `${description}: ${CONSUMERS}`);
 
@@ -26,6 +32,7 @@ export function addDiskCommands(program: Command): void {
     .argument('<file>', FILE)
     .addOption(fromOption())
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk info vm.qcow2\n')
     .action(action(() => import('./info.ts')));
   disk
@@ -34,6 +41,7 @@ export function addDiskCommands(program: Command): void {
     .argument('<file>', FILE)
     .addOption(fromOption())
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk map -o json vm.qcow2\n')
     .action(action(() => import('./map.ts')));
   disk
@@ -45,6 +53,7 @@ export function addDiskCommands(program: Command): void {
     .option('--repair <target>', 'write a copy in which what is certain is repaired')
     .option('--repair-in-place', 'repair the file itself, when nothing of the damage would remain')
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -61,6 +70,7 @@ export function addDiskCommands(program: Command): void {
     .addOption(new Option('--from <format>', 'format of A; found by its mark when not given'))
     .addOption(new Option('--from-b <format>', 'format of B; found by its mark when not given'))
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk compare vm.vmdk vm.qcow2\n')
     .action(action(() => import('./compare.ts')));
   addConvert(disk);
@@ -71,6 +81,7 @@ export function addDiskCommands(program: Command): void {
     .argument('<file>', FILE)
     .addOption(fromOption())
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk digest vm.qcow2\n')
     .action(action(() => import('./digest.ts')));
 }
@@ -93,6 +104,7 @@ function addConvert(disk: Command): void {
     )
     .option('--dry-run', 'print what would be written, with its exact size')
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -115,6 +127,7 @@ function addMeasure(disk: Command): void {
     .addOption(formatOption())
     .addOption(compressOption())
     .addOption(referenceOption())
+    .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk measure vm.vmdk --to qcow2\n')
     .action(action(() => import('./measure.ts')));
 }

@@ -13,14 +13,16 @@ import {
   type ReferenceGate,
   type ResolvedReference,
   requireUnchanged,
-  suppliedReferences,
 } from '@gantry/disk';
 import { usageError } from '../../errors/command-error.ts';
 import { isImageError } from '../../errors/describe.ts';
+import { withFolder } from './folder-references.ts';
 
 export interface ImageFilesOptions {
   /** `--reference` values: `NAME=[FORMAT:]FILE`. */
   readonly reference?: readonly string[] | undefined;
+  /** A folder whose files are supplied under their own names. */
+  readonly referencesFrom?: string | undefined;
 }
 
 /** An image that was opened: the file's bytes, and the disk in it. */
@@ -42,7 +44,9 @@ export class ImageFiles {
   constructor(options: ImageFilesOptions, signal: AbortSignal) {
     this.#signal = signal;
     const supplied = (options.reference ?? []).map((text) => this.#parseReference(text));
-    this.#references = suppliedReferences(new Map(supplied));
+    this.#references = withFolder(new Map(supplied), options.referencesFrom, (file) =>
+      this.#openSource(file),
+    );
   }
 
   /** Opens an image as a disk; `format` is what the user declares it to be. */

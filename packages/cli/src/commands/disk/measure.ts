@@ -3,7 +3,7 @@ import type { Context } from '../../context.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { type ConsumerOption, chosenTarget, consumerOf } from './consumer.ts';
 import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
-import { plannedLength, planTarget, type TargetOptions } from './plan.ts';
+import { plannedLength, planTargetFiles, type TargetOptions } from './plan.ts';
 
 interface MeasureOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
   readonly from?: string;
@@ -22,7 +22,7 @@ export async function run(
     const { disk } = await files.open(source, asked.from);
     const { virtualSizeBytes } = disk;
     if (consumer !== undefined) requireSizeFor(consumer, virtualSizeBytes);
-    const { requiredBytes, exact } = plannedLength(await planTarget(context, disk, format, options));
+    const { requiredBytes, exact } = plannedLength(await planTargetFiles(context, disk, format, options));
     const record = { source, format, virtualSizeBytes, requiredBytes, exact };
     await context.output.record(record, [
       `virtual size: ${exactSizeText(virtualSizeBytes)}`,

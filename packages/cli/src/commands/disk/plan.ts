@@ -1,4 +1,12 @@
-import { type Disk, type ImageStream, type Layout, planImage, withZerosFound } from '@gantry/disk';
+import {
+  type Disk,
+  type FileSet,
+  type ImageStream,
+  type Layout,
+  planFiles,
+  planImage,
+  withZerosFound,
+} from '@gantry/disk';
 import type { Context } from '../../context.ts';
 
 export interface TargetOptions {
@@ -13,7 +21,25 @@ export interface PlannedLength {
   readonly exact: boolean;
 }
 
-/** Plans what `convert` would write, with progress. */
+/** Plans what `convert` would write, with progress: one file or several. */
+export async function planTargetFiles(
+  context: Context,
+  disk: Disk,
+  format: string,
+  options: TargetOptions,
+  baseName?: string,
+): Promise<Layout | ImageStream | FileSet> {
+  const { signal, progress } = context;
+  const plan = await planFiles(withZerosFound(disk, { onProgress: progress.step }), {
+    ...planOptions(format, options),
+    baseName,
+    signal,
+  });
+  progress.end();
+  return plan;
+}
+
+/** As `planTargetFiles`, for a target that is one file. Throws IMAGE_OPTION for a form of several. */
 export async function planTarget(
   context: Context,
   disk: Disk,
@@ -22,18 +48,23 @@ export async function planTarget(
 ): Promise<Layout | ImageStream> {
   const { signal, progress } = context;
   const plan = await planImage(withZerosFound(disk, { onProgress: progress.step }), {
-    format,
-    options: options.option ?? {},
-    compression: options.compress,
-    seed: options.seed,
+    ...planOptions(format, options),
     signal,
   });
   progress.end();
   return plan;
 }
 
-export function plannedLength(plan: Layout | ImageStream): PlannedLength {
-  return plan.kind === 'layout'
-    ? { requiredBytes: plan.lengthBytes, exact: true }
-    : { requiredBytes: plan.maximumLengthBytes, exact: false };
+function planOptions(format: string, options: TargetOptions) {
+  return { format, options: options.option ?? {}, compression: options.compress, seed: options.seed };
+}
+
+export function plannedLength(plan: Layout | ImageStream | FileSet): PlannedLength {
+  if (plan.kind === 'layout') return { requiredBytes: plan.lengthBytes, exact: true };
+  if (plan.kind === 'stream') return { requiredBytes: plan.maximumLengthBytes, exact: false };
+  const lengths = plan.files.map((file) => plannedLength(file.plan));
+  return {
+    requiredBytes: lengths.reduce((sum, { requiredBytes }) => sum + requiredBytes, 0),
+    exact: lengths.every(({ exact }) => exact),
+  };
 }
