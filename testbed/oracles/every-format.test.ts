@@ -1,103 +1,74 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { convert, type Disk, denyReferences, diskDigest, fileSink, fileSource, openDisk } from '@gantry/disk';
+import {
+  convertFiles,
+  type Disk,
+  diskDigest,
+  fileSink,
+  fileSource,
+  ImageError,
+  openDisk,
+  type ReferenceGate,
+} from '@gantry/disk';
+import { type Form, forms } from './forms.ts';
 
-/** One disk as a file of a form that qemu-img knows. */
-interface Form {
-  readonly name: string;
-  readonly format: string;
-  /** qemu-img's name of the format. */
-  readonly qemuFormat: string;
-  /** How qemu-img writes it; absent where it does not write this form. */
-  readonly qemuArguments?: readonly string[];
-  readonly options?: Record<string, string>;
-  readonly compression?: 'zlib' | 'zstd';
-  /** `qemu-img check` knows the format. */
-  readonly checked?: boolean;
-}
-
-const forms: readonly Form[] = [
-  { name: 'raw', format: 'raw', qemuFormat: 'raw', qemuArguments: [] },
-  { name: 'qcow2', format: 'qcow2', qemuFormat: 'qcow2', qemuArguments: [], checked: true },
-  {
-    name: 'qcow2 version 2',
-    format: 'qcow2',
-    qemuFormat: 'qcow2',
-    qemuArguments: ['-o', 'compat=0.10'],
-    options: { compat: '0.10' },
-    checked: true,
-  },
-  {
-    name: 'qcow2 zlib',
-    format: 'qcow2',
-    qemuFormat: 'qcow2',
-    qemuArguments: ['-c'],
-    compression: 'zlib',
-    checked: true,
-  },
-  {
-    name: 'qcow2 zstd',
-    format: 'qcow2',
-    qemuFormat: 'qcow2',
-    qemuArguments: ['-c', '-o', 'compression_type=zstd'],
-    compression: 'zstd',
-    checked: true,
-  },
-  { name: 'VMDK', format: 'vmdk', qemuFormat: 'vmdk', qemuArguments: [], checked: true },
-  {
-    name: 'VMDK streamOptimized',
-    format: 'vmdk',
-    qemuFormat: 'vmdk',
-    qemuArguments: ['-o', 'subformat=streamOptimized'],
-    options: { subformat: 'streamOptimized' },
-    checked: true,
-  },
-  { name: 'VDI', format: 'vdi', qemuFormat: 'vdi', qemuArguments: [], checked: true },
-  {
-    name: 'VDI fixed',
-    format: 'vdi',
-    qemuFormat: 'vdi',
-    qemuArguments: ['-o', 'static=on'],
-    options: { subformat: 'fixed' },
-    checked: true,
-  },
-  { name: 'VHD', format: 'vhd', qemuFormat: 'vpc', qemuArguments: ['-o', 'force_size=on'] },
-  {
-    name: 'VHD fixed',
-    format: 'vhd',
-    qemuFormat: 'vpc',
-    qemuArguments: ['-o', 'subformat=fixed,force_size=on'],
-    options: { subformat: 'fixed' },
-  },
-];
+const MIB = 2 ** 20;
+const TIB = 2 ** 40;
 
 const folder = mkdtempSync(join(tmpdir(), 'gantry-forms-'));
-const original = join(folder, 'original.raw');
-let originalDigest = '';
-
-before(async () => {
-  writeFileSync(original, mixedDisk());
-  originalDigest = await withDisk(original, 'raw', (disk) => diskDigest(disk));
-});
 after(() => rmSync(folder, { recursive: true }));
 
-/** Text, noise, zeros and lone bytes; its end fills neither a cluster nor a megabyte. */
-function mixedDisk(): Uint8Array {
-  const disk = new Uint8Array(37 * 1024 * 1024 + 512 * 3);
-  const text = new TextEncoder().encode('the quick brown fox jumps over the lazy dog. ');
-  for (let at = 0; at < 3 * 1024 * 1024; at++) disk[at] = text[(at * 7) % text.length]!;
+/** A raw file with these pieces of data. */
+function rawFile(
+  name: string,
+  lengthBytes: number,
+  pieces: readonly (readonly [number, Uint8Array])[],
+): string {
+  const path = join(folder, `${name}.raw`);
+  const file = openSync(path, 'w');
+  for (const [offsetBytes, bytes] of pieces) writeSync(file, bytes, 0, bytes.length, offsetBytes);
+  ftruncateSync(file, lengthBytes);
+  closeSync(file);
+  return path;
+}
+
+function text(lengthBytes: number): Uint8Array {
+  const words = new TextEncoder().encode('the quick brown fox jumps over the lazy dog. ');
+  return Uint8Array.from({ length: lengthBytes }, (_, i) => words[(i * 7) % words.length]!);
+}
+
+function noise(lengthBytes: number): Uint8Array {
   let state = 42;
-  for (let at = 9 * 1024 * 1024; at < 12 * 1024 * 1024; at++) {
+  return Uint8Array.from({ length: lengthBytes }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    disk[at] = state >>> 24;
-  }
-  for (let at = 20 * 1024 * 1024 + 17; at < 33 * 1024 * 1024; at += 333_331) disk[at] = at % 255;
-  disk[disk.length - 1] = 1;
-  return disk;
+    return state >>> 24;
+  });
+}
+
+/** Text, noise, zeros and lone bytes; its end fills neither a cluster nor a megabyte. */
+function mixedDisk(): string {
+  const lengthBytes = 17 * MIB + 512 * 3;
+  const lone = Array.from(
+    { length: 12 },
+    (_, i) => [9 * MIB + 17 + i * 333_331, Uint8Array.of(i + 1)] as const,
+  );
+  return rawFile('mixed', lengthBytes, [
+    [0, text(1.5 * MIB)],
+    [4 * MIB, noise(2 * MIB)],
+    ...lone,
+    [lengthBytes - 1, Uint8Array.of(1)],
+  ]);
+}
+
+/** Opens names as files beside the image: what it was written with. */
+function besideGate(path: string): ReferenceGate {
+  return {
+    resolve: async ({ name }) => ({ source: await fileSource(join(dirname(path), name)) }),
+  };
 }
 
 async function withDisk<Result>(
@@ -107,7 +78,7 @@ async function withDisk<Result>(
 ): Promise<Result> {
   const source = await fileSource(path);
   try {
-    const disk = await openDisk(source, { references: denyReferences, format });
+    const disk = await openDisk(source, { references: besideGate(path), format });
     try {
       return await use(disk);
     } finally {
@@ -118,32 +89,124 @@ async function withDisk<Result>(
   }
 }
 
+let written = 0;
+
+/** Writes the disk into a folder of its own; gives the path of the file to open it by. */
+async function write(disk: Disk, { format, options = {}, compression }: Form): Promise<string> {
+  const own = join(folder, `${written++}`);
+  mkdirSync(own);
+  const openSink = (name: string) => fileSink(join(own, name));
+  const files = await convertFiles(disk, openSink, { format, options, compression, baseName: 'disk' });
+  return join(own, files[0]!.name);
+}
+
+async function requireDigest(path: string, form: Form, digest: string, what: string): Promise<void> {
+  assert.equal(await withDisk(path, form.format, (disk) => diskDigest(disk)), digest, what);
+}
+
+function requirePeersAgree(path: string, { qemuFormat, checked, peer }: Form, original: string): void {
+  if (qemuFormat !== undefined) {
+    execFileSync('qemu-img', ['compare', '-f', qemuFormat, '-F', 'raw', path, original]);
+    if (checked) execFileSync('qemu-img', ['check', '-f', qemuFormat, path]);
+  }
+  if (peer !== undefined) execFileSync(peer[0]!, [...peer.slice(1), path], { stdio: 'pipe' });
+}
+
+const mixed = { path: '', digest: '' };
+before(async () => {
+  mixed.path = mixedDisk();
+  mixed.digest = await withDisk(mixed.path, 'raw', (disk) => diskDigest(disk));
+});
+
 for (const from of forms) {
-  test(`${from.name} made by qemu-img becomes every other form with the same digest, and qemu-img agrees`, async () => {
-    const source = join(folder, `from-${from.name}`);
-    const write = [
+  test(`${from.name} becomes every other form with the same digest`, async () => {
+    const source = await withDisk(mixed.path, 'raw', (disk) => write(disk, from));
+    requirePeersAgree(source, from, mixed.path);
+    await withDisk(source, from.format, async (disk) => {
+      for (const to of forms) {
+        const target = await write(disk, to);
+        await requireDigest(target, to, mixed.digest, `${from.name} to ${to.name}`);
+        rmSync(dirname(target), { recursive: true });
+      }
+    });
+    rmSync(dirname(source), { recursive: true });
+  });
+}
+
+for (const { qemuArguments, ...from } of forms) {
+  if (qemuArguments === undefined || from.qemuFormat === undefined) continue;
+  const qemuFormat = from.qemuFormat;
+  test(`${from.name} made by qemu-img is read, and what becomes of it qemu-img reads alike`, async () => {
+    const own = join(folder, `${written++}`);
+    mkdirSync(own);
+    const source = join(own, 'disk');
+    execFileSync('qemu-img', [
       'convert',
       '-f',
       'raw',
       '-O',
-      from.qemuFormat,
-      ...(from.qemuArguments ?? []),
-      original,
+      qemuFormat,
+      ...qemuArguments,
+      mixed.path,
       source,
-    ];
-    execFileSync('qemu-img', write);
+    ]);
+    await requireDigest(source, from, mixed.digest, from.name);
     await withDisk(source, from.format, async (disk) => {
-      for (const to of forms) {
-        const target = join(folder, `to-${to.name}`);
-        const { format, options = {}, compression } = to;
-        await convert(disk, await fileSink(target), { format, options, compression });
-        const digest = await withDisk(target, format, (converted) => diskDigest(converted));
-        assert.equal(digest, originalDigest, `${from.name} to ${to.name}`);
-        execFileSync('qemu-img', ['compare', '-f', to.qemuFormat, '-F', 'raw', target, original]);
-        if (to.checked) execFileSync('qemu-img', ['check', '-f', to.qemuFormat, target]);
-        rmSync(target);
-      }
+      const target = await write(disk, from);
+      requirePeersAgree(target, from, mixed.path);
+      rmSync(dirname(target), { recursive: true });
     });
-    rmSync(source);
+    rmSync(own, { recursive: true });
   });
 }
+
+const otherDisks = {
+  'an empty disk': () => rawFile('empty', 5 * MIB, []),
+  'a disk of odd length': () => rawFile('odd', 3_000_001, [[1_000_000, text(2_000_001)]]),
+  'a disk of noise': () => rawFile('noise', 4 * MIB, [[0, noise(4 * MIB)]]),
+};
+
+for (const [name, make] of Object.entries(otherDisks)) {
+  test(`${name} goes into every form and out again`, async () => {
+    const original = make();
+    const digest = await withDisk(original, 'raw', (disk) => diskDigest(disk));
+    for (const form of forms) {
+      const path = await withDisk(original, 'raw', (disk) => write(disk, form));
+      await requireDigest(path, form, digest, form.name);
+      requirePeersAgree(path, form, original);
+      await withDisk(path, form.format, async (disk) => {
+        const back = await write(disk, { name: 'raw', format: 'raw' });
+        await requireDigest(back, { name: 'raw', format: 'raw' }, digest, `${form.name} to raw`);
+        rmSync(dirname(back), { recursive: true });
+      });
+      rmSync(dirname(path), { recursive: true });
+    }
+  });
+}
+
+test('a sparse disk of 3 TiB goes into every form that holds it, and is refused by the others', async () => {
+  const original = rawFile('sparse', 3 * TIB, [
+    [0, text(100_000)],
+    [TIB + 12_345, noise(200_000)],
+    [3 * TIB - 512, text(512)],
+  ]);
+  // Through qcow2: its extents are few on every file system.
+  const qcow2: Form = { name: 'qcow2', format: 'qcow2' };
+  const dense = await withDisk(original, 'raw', (disk) => write(disk, qcow2));
+  const digest = await withDisk(dense, 'qcow2', (disk) => diskDigest(disk));
+  execFileSync('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', dense, original]);
+  for (const form of forms) {
+    const make = () => withDisk(dense, 'qcow2', (disk) => write(disk, form));
+    if ((form.limitBytes ?? Infinity) < 3 * TIB) {
+      await assert.rejects(
+        make,
+        (error) => error instanceof ImageError && error.code === 'IMAGE_LIMIT',
+        form.name,
+      );
+      continue;
+    }
+    const path = await make();
+    await requireDigest(path, form, digest, form.name);
+    rmSync(dirname(path), { recursive: true });
+  }
+});
