@@ -1,6 +1,7 @@
 import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { type ByteSource, requireInside } from '../../io/byte-source.ts';
+import { HEAD_BYTES } from '../../io/forward.ts';
 import { readCowdHeader } from './cowd.ts';
 import type { DescriptorExtent } from './descriptor.ts';
 import { readDirectory, redundantTablesInFront, sameShape } from './directory.ts';
@@ -14,12 +15,6 @@ import { SeSparseTables } from './se-sparse-tables.ts';
 import { SparsePart } from './sparse-part.ts';
 import { StreamPart } from './stream-part.ts';
 import { GrainTables, requireSoundDirectory } from './tables.ts';
-
-/**
- * What a forward source keeps from the start (io/forward.ts): tables that end below can be read whenever they
- * are needed.
- */
-const FORWARD_HEAD_SECTORS: number = (32 * 1024 * 1024) / SECTOR_BYTES;
 
 export interface OpenedPart {
   readonly part: ExtentPart;
@@ -47,12 +42,13 @@ export async function openSparsePart(
   return { part: new SparsePart(source, tables, lengthBytes), warnings };
 }
 
+/** Tables that stay readable while the rest arrives. */
 function hasTablesInFront(header: SparseHeader): boolean {
   const { directorySector, overheadSectors } = header;
   return (
     directorySector !== undefined &&
     directorySector < overheadSectors &&
-    overheadSectors <= FORWARD_HEAD_SECTORS
+    overheadSectors * SECTOR_BYTES <= HEAD_BYTES
   );
 }
 

@@ -12,6 +12,7 @@ import {
   arriving,
   END,
   marker,
+  piped,
   progress,
   readArriving,
   type StreamPiece,
@@ -59,9 +60,11 @@ test('our own files of every form are read while they arrive, in chunks of any l
   for (const [subformat, options] of forms) {
     const file = await written(disk, subformat, options);
     for (const chunkBytes of [7001, MIB]) {
-      const { disk: read, bytes } = await readArriving(arriving(file, chunkBytes));
-      assert.equal(read.sequential, true);
-      assertReads(bytes);
+      for (const source of [arriving(file, chunkBytes), await piped(file, chunkBytes)]) {
+        const { disk: read, bytes } = await readArriving(source);
+        assert.equal(read.sequential, true);
+        assertReads(bytes);
+      }
     }
   }
 });
@@ -237,7 +240,9 @@ test('a stream that ends at any sector is refused as truncated, and never read a
   assert.ok(file.length < 150 * 512);
   for (let length = 512 * 21; length < file.length; length += 512) {
     const cut = file.subarray(0, length);
-    await assert.rejects(readArriving(arriving(cut, MIB)), { code: 'IMAGE_TRUNCATED' }, `${length}`);
+    for (const source of [arriving(cut, MIB), await piped(cut, 30_000)]) {
+      await assert.rejects(readArriving(source), { code: 'IMAGE_TRUNCATED' }, `${length}`);
+    }
   }
   await assert.rejects(readArriving(arriving(file.subarray(0, -512), MIB, file.length)), {
     code: 'STORE_IO',

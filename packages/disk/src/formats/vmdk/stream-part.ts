@@ -1,14 +1,13 @@
 import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
+import { WINDOW_BYTES } from '../../io/forward.ts';
 import { CompressedGrains } from './compressed-grains.ts';
 import type { ExtentPart } from './extent-part.ts';
 import type { SparseHeader } from './header.ts';
 import type { CompressedRun, GrainRun } from './runs.ts';
 import { StreamWalk, type WalkedGrain } from './stream-walk.ts';
 
-/** How far behind the walk a grain may still be asked for: what arrives once is not kept longer. */
-const KEPT_BYTES = 32 * 1024 * 1024;
 /** Grains told of at once: those who read them come close behind the walk. */
 const GRAINS_AT_ONCE = 16;
 
@@ -48,7 +47,7 @@ export class StreamPart implements ExtentPart {
       at = last === undefined ? toBytes : last.offsetBytes + last.lengthBytes;
     }
     // Who comes to the end of the disk learns whether the stream ends as it should.
-    if (toBytes === this.lengthBytes) await this.drain(signal);
+    if (toBytes === this.lengthBytes) await this.#inTurn(() => this.#toEnd(signal));
   }
 
   /** A hole and the grains behind it, some of those before `toBytes`. */
@@ -108,9 +107,9 @@ export class StreamPart implements ExtentPart {
     }
     this.#grains.push(found);
     const [oldest] = this.#grains;
-    // Twice as far, so that what is forgotten is forgotten in large pieces.
-    if (oldest !== undefined && oldest.fileOffsetBytes < found.fileOffsetBytes - 2 * KEPT_BYTES) {
-      const keepFrom = found.fileOffsetBytes - KEPT_BYTES;
+    // Not kept longer than their bytes are; twice as far, so that what is forgotten is forgotten in large pieces.
+    if (oldest !== undefined && oldest.fileOffsetBytes < found.fileOffsetBytes - 2 * WINDOW_BYTES) {
+      const keepFrom = found.fileOffsetBytes - WINDOW_BYTES;
       this.#grains = this.#grains.filter(({ fileOffsetBytes }) => fileOffsetBytes >= keepFrom);
       this.#knownFrom = this.#grains[0]?.grain ?? 0;
     }
@@ -133,11 +132,16 @@ export class StreamPart implements ExtentPart {
 
   storedGrain: CompressedGrains['stored'] = (run, signal) => this.#compressed.stored(run, signal);
 
-  /** Walks to the end of the stream. */
+  /** Walks to the end of the stream, and looks at what follows it. */
   async drain(signal?: AbortSignal): Promise<void> {
     await this.#inTurn(async () => {
-      while (!this.#isAtEnd) await this.#step(signal);
+      await this.#toEnd(signal);
+      await this.#walk.finish(signal);
     });
+  }
+
+  async #toEnd(signal: AbortSignal | undefined): Promise<void> {
+    while (!this.#isAtEnd) await this.#step(signal);
   }
 }
 

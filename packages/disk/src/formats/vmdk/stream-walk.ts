@@ -1,6 +1,7 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
 import { ceilDivide, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
+import { byteChunks } from '../../io/byte-chunks.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { decodeEntries } from './directory.ts';
 import { directoryEntryCount, type SparseHeader, tableSectors } from './header.ts';
@@ -14,7 +15,8 @@ import {
 } from './markers.ts';
 import { StreamChecks } from './stream-checks.ts';
 
-const WINDOW_BYTES = 256 * 1024;
+/** A grain directory is taken in pieces of this size. */
+const PIECE_BYTES = 256 * 1024;
 
 /** A grain that a marker told of. */
 export interface WalkedGrain {
@@ -37,8 +39,6 @@ export class StreamWalk {
   #at: number;
   #lastGrain = -1;
   #hasFooter = false;
-  #window = new Uint8Array(0);
-  #windowAt = 0;
 
   constructor(source: ByteSource, header: SparseHeader) {
     this.#source = source;
@@ -48,7 +48,7 @@ export class StreamWalk {
     this.#at = startSector(header) * SECTOR_BYTES;
   }
 
-  /** The next grain; undefined at the end of the stream, behind which nothing but zeros was found. */
+  /** The next grain; undefined at the end of the stream. Not to be asked again after that. */
   async next(signal?: AbortSignal): Promise<WalkedGrain | undefined> {
     for (;;) {
       signal?.throwIfAborted();
@@ -57,7 +57,7 @@ export class StreamWalk {
       if (dataBytes > 0) return this.#grain(marker, dataBytes);
       const type = viewOf(marker).getUint32(12, true);
       if (type === MARKER_TYPE.endOfStream) {
-        await this.#end(marker, signal);
+        this.#end(marker);
         return undefined;
       }
       await this.#metadata(marker, type, signal);
@@ -128,7 +128,7 @@ export class StreamWalk {
 
   async #directory(sector: number, signal: AbortSignal | undefined): Promise<void> {
     const entryCount = directoryEntryCount(this.#header);
-    const entriesAtOnce = WINDOW_BYTES / 4;
+    const entriesAtOnce = PIECE_BYTES / 4;
     for (let first = 0; first < entryCount; first += entriesAtOnce) {
       const count = Math.min(entriesAtOnce, entryCount - first);
       const bytes = await this.#bytes(roundUp(count * 4, SECTOR_BYTES), signal);
@@ -136,43 +136,37 @@ export class StreamWalk {
     }
   }
 
-  async #end(marker: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+  #end(marker: Uint8Array): void {
     if (!isZero(marker)) this.#refuse('the end of the stream is not all zeros');
     if (this.#header.directorySector === undefined && !this.#hasFooter) {
       this.#refuse('the stream ends without the footer that its header promises');
     }
-    while (this.#at < this.#source.lengthBytes) {
-      const length = Math.min(WINDOW_BYTES, this.#source.lengthBytes - this.#at);
-      if (!isZero(await this.#bytes(length, signal))) this.#refuse('data follows the end of the stream');
+    this.#at += SECTOR_BYTES;
+  }
+
+  /** Takes in what follows the end of the stream: some writers pad the file with zeros. */
+  async finish(signal?: AbortSignal): Promise<void> {
+    for await (const bytes of byteChunks(this.#source, this.#at, signal)) {
+      if (!isZero(bytes)) this.#refuse('data follows the end of the stream');
+      this.#at += bytes.length;
     }
   }
 
-  /** The sector where the walk stands. */
+  /** The sector where the walk stands. Nothing behind it is asked for: it may be the last. */
   async #sector(signal: AbortSignal | undefined): Promise<Uint8Array> {
     if (this.#at + SECTOR_BYTES > this.#source.lengthBytes) this.#refuseEnd();
-    const within = this.#at - this.#windowAt;
-    if (within + SECTOR_BYTES > this.#window.length) {
-      await this.#load(Math.min(WINDOW_BYTES, this.#source.lengthBytes - this.#at), signal);
-      return this.#window.subarray(0, SECTOR_BYTES);
-    }
-    return this.#window.subarray(within, within + SECTOR_BYTES);
+    const bytes = new Uint8Array(SECTOR_BYTES);
+    await this.#source.read(this.#at, bytes, signal);
+    return bytes;
   }
 
   /** The next bytes; the walk goes behind them. */
   async #bytes(lengthBytes: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
     if (this.#at + lengthBytes > this.#source.lengthBytes) this.#refuseEnd();
-    const within = this.#at - this.#windowAt;
-    if (within + lengthBytes > this.#window.length) await this.#load(lengthBytes, signal);
-    const start = this.#at - this.#windowAt;
+    const bytes = new Uint8Array(lengthBytes);
+    await this.#source.read(this.#at, bytes, signal);
     this.#at += lengthBytes;
-    return this.#window.subarray(start, start + lengthBytes);
-  }
-
-  async #load(lengthBytes: number, signal: AbortSignal | undefined): Promise<void> {
-    const window = new Uint8Array(lengthBytes);
-    await this.#source.read(this.#at, window, signal);
-    this.#window = window;
-    this.#windowAt = this.#at;
+    return bytes;
   }
 
   #refuse(message: string, code: ImageErrorCode = 'IMAGE_MALFORMED'): never {

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Disk } from '../../disk/disk.ts';
 import { denyReferences } from '../../disk/reference-gate.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
-import { forwardSource } from '../../io/forward.ts';
+import { forwardSource, openEndedSource } from '../../io/forward.ts';
 import { vmdk } from './format.ts';
 
 /** One thing after the other in a stream. */
@@ -93,22 +93,21 @@ export function streamOf(capacitySectors: number, pieces: readonly StreamPiece[]
   return Buffer.concat(parts);
 }
 
+async function* chunksOf(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
+    await setImmediate();
+    yield bytes.subarray(at, at + chunkBytes);
+  }
+}
+
 /** Bytes that arrive once, in chunks of this length. */
 export function arriving(bytes: Uint8Array, chunkBytes = 100_000, lengthBytes = bytes.length): ByteSource {
-  async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
-    for (let at = 0; at < bytes.length; at += chunkBytes) {
-      await setImmediate();
-      yield bytes.subarray(at, at + chunkBytes);
-    }
-  }
-  const source = forwardSource(chunks(), lengthBytes, 'arriving');
-  return {
-    name: source.name,
-    lengthBytes,
-    sequential: true,
-    read: (offset, into, signal) => source.read(offset, into, signal),
-    close: () => source.close(),
-  };
+  return forwardSource(chunksOf(bytes, chunkBytes), lengthBytes, 'arriving');
+}
+
+/** Bytes that come out of a pipe: nobody said how many. */
+export function piped(bytes: Uint8Array, chunkBytes = 100_000): Promise<ByteSource> {
+  return openEndedSource(chunksOf(bytes, chunkBytes), 'pipe');
 }
 
 /** What the disk of an arriving file reads as, taken extent by extent as it is told of. */
@@ -122,5 +121,6 @@ export async function readArriving(source: ByteSource): Promise<{ disk: Disk; by
     const at = isKept ? offsetBytes : 0;
     await disk.read(offsetBytes, bytes.subarray(at, at + lengthBytes));
   }
+  await disk.drain?.();
   return { disk, bytes };
 }
