@@ -79,9 +79,3 @@ test('the examples of the library do what the page says', () => {
   assert.equal(printed.get('view.ts'), 'vdi true\n');
   assert.equal(printed.get('overlay.ts'), 'vm.qcow2\nIMAGE_REFERENCE\n');
 });
-
-test("the examples of the engine's readme do what it says", () => {
-  const printed = run('packages/disk/README.md');
-  assert.match(printed.get('range.ts') ?? '', /^\d+ <<< Oracle VM VirtualBox Disk Image >>>\n$/);
-  assert.equal(printed.get('convert.ts'), '');
-});
