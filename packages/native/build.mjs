@@ -7,9 +7,18 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const home = dirname(fileURLToPath(import.meta.url));
@@ -40,7 +49,7 @@ function build() {
   const headers = headerFolder();
   if (headers === undefined) return 'the npm package node-api-headers is missing: npm ci installs it';
   const wanted = fingerprint(headers);
-  if (existsSync(addon) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return undefined;
+  if (isBuiltFrom(wanted)) return undefined;
   const missing = missingPackages();
   if (missing.length > 0) return `Debian's packages are missing: apt-get install ${missing.join(' ')}`;
   mkdirSync(buildFolder, { recursive: true });
@@ -52,7 +61,7 @@ function build() {
     if (run.status === 0) {
       process.stderr.write(run.stderr);
       renameSync(made, addon);
-      writeFileSync(stamp, wanted);
+      writeFileSync(stamp, `${wanted}\n${libraryMark()}`);
       console.error(`Built ${addon} with ${library}.`);
       return undefined;
     }
@@ -78,7 +87,23 @@ function headerFolder() {
   }
 }
 
-/** Changes with everything that the result depends on, but for the machine's compiler and libraries. */
+/** A machine that has lost its compiler or library since keeps what it has. */
+function isBuiltFrom(wanted) {
+  if (!existsSync(addon) || !existsSync(stamp)) return false;
+  const [from, library] = readFileSync(stamp, 'utf8').split('\n');
+  const mark = libraryMark();
+  return from === wanted && (mark === '' || mark === library);
+}
+
+/** Changes when libdeflate is updated; empty where there is no static one. */
+function libraryMark() {
+  const path = (compile(['-print-file-name=libdeflate.a']).stdout ?? '').trim();
+  if (!isAbsolute(path) || !existsSync(path)) return '';
+  const { size, mtimeMs } = statSync(path);
+  return `${size} ${mtimeMs}`;
+}
+
+/** Changes with all of ours that the result depends on. */
 function fingerprint(headers) {
   const hash = createHash('sha256').update(`${process.arch} ${compiler}`);
   for (const path of [fileURLToPath(import.meta.url), join(headers, 'node_api.h'), ...sources('.c', '.h')])

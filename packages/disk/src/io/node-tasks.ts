@@ -108,7 +108,8 @@ function packUnit(task: PackTask, target: Uint8Array, unit: Uint8Array, stored: 
   const passedBytes =
     stored && stored.bytes.length + 6 <= limitBytes ? passInto(target, stored, unit, compression) : 0;
   if (passedBytes > 0) return passedBytes;
-  if (looksIncompressible(unit)) return -1;
+  // zstd sees it by itself, and sooner.
+  if (compression !== 'zstd' && looksIncompressible(unit)) return -1;
   const lengthBytes = compressInto(target, compression, unit, { windowBits, openEnd });
   return lengthBytes === 0 || lengthBytes > limitBytes ? -1 : lengthBytes;
 }
