@@ -37,11 +37,11 @@ import {
 test('files that qemu-img makes, dynamic and fixed, are read as the disk', async (t) => {
   const folder = await testFolder(t);
   const raw = join(folder, 'disk.raw');
-  await writeRaw(raw, 37 * MIB + 512, [
+  await writeRaw(raw, 21 * MIB + 512, [
     [512, 1000],
     [3 * MIB - 5000, 2 * MIB],
-    [20 * MIB, 9 * MIB],
-    [37 * MIB, 512],
+    [10 * MIB, 5 * MIB],
+    [21 * MIB, 512],
   ]);
   const expected = await readFile(raw);
   for (const [i, options] of [
