@@ -1,3 +1,4 @@
+import { delegatedDisk } from '../disk/delegated-disk.ts';
 import type { DetailValue, Disk } from '../disk/disk.ts';
 import { denyReferences } from '../disk/reference-gate.ts';
 import { ImageError } from '../errors.ts';
@@ -44,24 +45,12 @@ export function containedDisk(
   outer: {
     readonly format: string;
     readonly details: Readonly<Record<string, DetailValue>>;
-    readonly warnings?: readonly string[];
-    close?(): Promise<void>;
+    readonly warnings: readonly string[];
   },
 ): Disk {
-  const { storedRuns, drain } = inner;
-  return {
+  return delegatedDisk(inner, {
     format: outer.format,
-    virtualSizeBytes: inner.virtualSizeBytes,
     details: { ...outer.details, disk: { format: inner.format, ...inner.details } },
-    warnings: [...(outer.warnings ?? []), ...inner.warnings],
-    ...(inner.sequential === true && { sequential: true }),
-    extents: (from, to, signal) => inner.extents(from, to, signal),
-    read: (offset, into, signal) => inner.read(offset, into, signal),
-    ...(storedRuns && { storedRuns: (from, to, signal) => storedRuns.call(inner, from, to, signal) }),
-    ...(drain && { drain: (signal) => drain.call(inner, signal) }),
-    async close() {
-      await inner.close();
-      await outer.close?.();
-    },
-  };
+    warnings: [...outer.warnings, ...inner.warnings],
+  });
 }

@@ -24,6 +24,11 @@ export interface OpenOptions {
   readonly snapshot?: string | undefined;
   /** Name of the disk to open in an archive that holds several; only for archives. */
   readonly member?: string | undefined;
+  /**
+   * Puts what arrives where it can be read at any offset; the disk closes what it gives. For images that cannot
+   * be opened front to back, such as raw disks of unknown length; absent, they are IMAGE_NOT_SEQUENTIAL.
+   */
+  readonly spool?: ((bytes: AsyncIterable<Uint8Array>) => Promise<ByteSource>) | undefined;
 }
 
 /** One `-O name=value` option of a format that can be written. */

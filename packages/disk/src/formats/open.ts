@@ -1,5 +1,7 @@
+import { delegatedDisk } from '../disk/delegated-disk.ts';
 import type { Disk } from '../disk/disk.ts';
 import { ImageError } from '../errors.ts';
+import { byteChunks } from '../io/byte-chunks.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import type { OpenOptions } from './format.ts';
 import { probeFormat } from './probe.ts';
@@ -15,6 +17,33 @@ export interface OpenDiskOptions extends OpenOptions {
  * Throws ImageError for the image's bytes, StoreError for the source.
  */
 export async function openDisk(source: ByteSource, options: OpenDiskOptions): Promise<Disk> {
+  const { spool, ...others } = options;
+  if (source.sequential !== true || spool === undefined) return openHere(source, options);
+  try {
+    return await openHere(source, options);
+  } catch (error) {
+    if (!(error instanceof ImageError) || error.code !== 'IMAGE_NOT_SEQUENTIAL') throw error;
+    const spooled = await spool(byteChunks(source, 0, options.signal));
+    try {
+      return closingToo(await openHere(spooled, others), spooled);
+    } catch (failure) {
+      await spooled.close();
+      throw failure;
+    }
+  }
+}
+
+/** The same disk, which closes its source too. */
+function closingToo(disk: Disk, source: ByteSource): Disk {
+  return delegatedDisk(disk, {
+    async close() {
+      await disk.close();
+      await source.close();
+    },
+  });
+}
+
+async function openHere(source: ByteSource, options: OpenDiskOptions): Promise<Disk> {
   const format =
     options.format === undefined ? await probeFormat(source, options.signal) : formatNamed(options.format);
   for (const selector of ['snapshot', 'member'] as const) {

@@ -26,6 +26,11 @@ export interface ByteSource {
    * whole, also where its end is not known. Absent where `read` does that as well.
    */
   rest?(fromBytes: number, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Takes in what is left of arriving bytes, so that their end is known; the newest of them can still be read.
+   * Throws when there are more or fewer than there were said to be.
+   */
+  drain?(signal?: AbortSignal): Promise<void>;
   /** Set for a part of another source, which its bytes can be read from as well. */
   readonly within?: { readonly source: ByteSource; readonly offsetBytes: number };
   /**

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isZero } from '../bytes/fields.ts';
 import { StoreError } from '../errors.ts';
 import type { ByteSink } from './byte-sink.ts';
 import type { ByteRange, ByteSource } from './byte-source.ts';
@@ -25,6 +26,54 @@ export async function fileSource(path: string): Promise<ByteSource> {
   } catch (error) {
     await handle.close();
     throw error;
+  }
+}
+
+const SPOOL_PIECE_BYTES = 64 * 1024;
+
+/**
+ * Bytes that arrive, put into a file of the folder that has no name and goes when it is closed, zeros as holes:
+ * what has to be read at any offset, or measured. Throws StoreError, with STORE_FULL when the disk is full.
+ */
+export async function spooledSource(
+  bytes: AsyncIterable<Uint8Array>,
+  folder: string,
+  name: string,
+  signal?: AbortSignal,
+): Promise<ByteSource> {
+  const path = join(folder, `.gantry.${randomBytes(6).toString('hex')}.spool`);
+  const handle = await open(path, 'wx+', 0o600).catch((error) => {
+    throw storeError(error, folder);
+  });
+  try {
+    await rm(path);
+    let lengthBytes = 0;
+    for await (const chunk of bytes) {
+      signal?.throwIfAborted();
+      await writeWithoutZeros(handle, chunk, lengthBytes);
+      lengthBytes += chunk.length;
+    }
+    await handle.truncate(lengthBytes);
+    const { mtimeMs } = await handle.stat();
+    return new FileSource(name, handle, lengthBytes, mtimeMs, knowsHoles(handle.fd));
+  } catch (error) {
+    await handle.close();
+    throw storeError(error, folder);
+  }
+}
+
+async function writeWithoutZeros(handle: FileHandle, chunk: Uint8Array, offsetBytes: number): Promise<void> {
+  for (let at = 0; at < chunk.length; ) {
+    let end = Math.min(at + SPOOL_PIECE_BYTES, chunk.length);
+    if (!isZero(chunk.subarray(at, end))) {
+      while (end < chunk.length && !isZero(chunk.subarray(end, end + SPOOL_PIECE_BYTES))) {
+        end = Math.min(end + SPOOL_PIECE_BYTES, chunk.length);
+      }
+      for (let done = at; done < end; ) {
+        done += (await handle.write(chunk, done, end - done, offsetBytes + done)).bytesWritten;
+      }
+    }
+    at = end;
   }
 }
 

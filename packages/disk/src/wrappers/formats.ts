@@ -1,4 +1,5 @@
 import { hasMagic, viewOf } from '../bytes/fields.ts';
+import { delegatedDisk } from '../disk/delegated-disk.ts';
 import type { Disk } from '../disk/disk.ts';
 import { ImageError } from '../errors.ts';
 import type { CheckReport, Format, OpenOptions, ProbeBytes } from '../formats/format.ts';
@@ -71,8 +72,8 @@ async function openInside(
   try {
     // The registry lists the wrappers: imported when needed, so that neither waits for the other.
     const { openDisk } = await import('../formats/open.ts');
-    const format = declared ?? (await formatInside(unpacked, options.signal));
-    const inner = await openDisk(unpacked, { ...options, format: format.name });
+    const format = declared ?? (await formatInside(unpacked, options));
+    const inner = await openDisk(unpacked, { ...options, format: format?.name });
     return unpackedDisk(inner, unpacked, name);
   } catch (error) {
     await unpacked.close();
@@ -86,9 +87,9 @@ async function checkInside(
   options: OpenOptions,
 ): Promise<CheckReport> {
   try {
-    const format = declared ?? (await formatInside(unpacked, options.signal));
-    if (format.check === undefined) {
-      throw new ImageError('IMAGE_UNSUPPORTED', `${format.title} has no structures to check`, {
+    const format = declared ?? (await formatInside(unpacked, options));
+    if (format?.check === undefined) {
+      throw new ImageError('IMAGE_UNSUPPORTED', `${format?.title ?? 'this'} has no structures to check`, {
         structure: 'compressed file',
         hint: 'if it is an image of another format, declare that',
       });
@@ -101,29 +102,31 @@ async function checkInside(
   }
 }
 
-/** The format of what was unpacked, found by its mark. What is compressed twice is refused. */
-async function formatInside(unpacked: UnpackedSource, signal: AbortSignal | undefined): Promise<Format> {
+/**
+ * The format of what was unpacked, found by its mark; undefined where that is left to who opens what is spooled.
+ * What is compressed twice is refused.
+ */
+async function formatInside(
+  unpacked: UnpackedSource,
+  { signal, spool }: OpenOptions,
+): Promise<Format | undefined> {
   const { probeFormat } = await import('../formats/probe.ts');
-  const format = await probeFormat(unpacked, signal);
-  if (!wrappers.some(({ name }) => name === format.name)) return format;
+  const format = await probeFormat(unpacked, signal).catch((error) => {
+    if (spool !== undefined && error instanceof ImageError && error.code === 'IMAGE_NOT_SEQUENTIAL')
+      return undefined;
+    throw error;
+  });
+  if (!wrappers.some(({ name }) => name === format?.name)) return format;
   throw new ImageError('IMAGE_UNSUPPORTED', `${unpacked.name} is compressed twice`, {
-    structure: `${format.title} inside a compressed file`,
+    structure: `${format?.title} inside a compressed file`,
     hint: 'decompress it once, and use what comes out',
   });
 }
 
 /** The disk inside, which ends with what it was unpacked from. */
 function unpackedDisk(inner: Disk, unpacked: UnpackedSource, name: WrapperKind): Disk {
-  const { storedRuns } = inner;
-  return {
-    format: inner.format,
-    virtualSizeBytes: inner.virtualSizeBytes,
+  return delegatedDisk(inner, {
     details: { ...inner.details, wrapper: name },
-    warnings: inner.warnings,
-    ...(inner.sequential === true && { sequential: true }),
-    extents: (from, to, signal) => inner.extents(from, to, signal),
-    read: (offset, into, signal) => inner.read(offset, into, signal),
-    ...(storedRuns && { storedRuns: (from, to, signal) => storedRuns.call(inner, from, to, signal) }),
     async drain(signal) {
       await inner.drain?.(signal);
       await unpacked.drain(signal);
@@ -132,5 +135,5 @@ function unpackedDisk(inner: Disk, unpacked: UnpackedSource, name: WrapperKind):
       await inner.close();
       await unpacked.close();
     },
-  };
+  });
 }

@@ -128,6 +128,7 @@ export class BlocksVhd implements Disk {
   async drain(signal?: AbortSignal): Promise<void> {
     await this.#parent?.disk.drain?.(signal);
     if (this.sequential !== true) return;
+    if (this.#source.openEnded === true) await this.#source.drain?.(signal);
     const ends = await readArrivedEnd(this.#source, this.#ends.footer, this.#table.endBytes(), signal);
     this.#table.requireSound(ends.dataEndBytes);
     this.warnings.push(...endsWarnings(ends));

@@ -23,10 +23,17 @@ export function openFixed(source: ByteSource, ends: VhdEnds): Disk {
 
 /**
  * A fixed disk that is still arriving: as long as the file is without a footer. Draining it takes the footer in and
- * throws IMAGE_NOT_SEQUENTIAL when the disk has another size, IMAGE_MALFORMED when there is no footer.
+ * throws IMAGE_NOT_SEQUENTIAL when the disk has another size, IMAGE_MALFORMED when there is no footer. So does
+ * opening one whose end is not known.
  */
 export function openArrivingFixed(source: ByteSource): Disk {
   requireInside(source, 0, FOOTER_BYTES + 1, FIXED_STRUCTURE);
+  if (source.openEnded === true) {
+    throw new ImageError('IMAGE_NOT_SEQUENTIAL', `${source.name}: how large a fixed VHD is, is known at its end`, {
+      structure: FIXED_STRUCTURE,
+      hint: 'say its length, or put it into a file first',
+    });
+  }
   const sizeBytes = source.lengthBytes - FOOTER_BYTES;
   const disk = fixedDisk(source, sizeBytes, { diskType: 'fixed' }, []);
   return {
