@@ -4,6 +4,7 @@ import { checkVdi } from './check.ts';
 import { VDI_SIGNATURE_OFFSET } from './header.ts';
 import { planVdi, vdiPlacement, vdiSubformat } from './layout.ts';
 import { openVdi } from './reader.ts';
+import { repairVdi } from './repair.ts';
 
 /** VirtualBox Disk Image. There is no specification; VirtualBox's VDICore.h and VDI.cpp define it. */
 export const vdi: Format = {
@@ -16,4 +17,5 @@ export const vdi: Format = {
   plan: planVdi,
   placement: vdiPlacement,
   check: checkVdi,
+  repair: repairVdi,
 };

@@ -34,19 +34,24 @@ export function bitmapBytesOf(blockBytes: number): number {
   return roundUp(Math.ceil(blockBytes / SECTOR_BYTES / 8), SECTOR_BYTES);
 }
 
+export function hasHeaderChecksum(bytes: Uint8Array): boolean {
+  return viewOf(bytes).getUint32(CHECKSUM_OFFSET) === checksumOf(bytes, CHECKSUM_OFFSET);
+}
+
 /** Writes the checksum into a header that is complete otherwise. */
 export function setHeaderChecksum(bytes: Uint8Array): void {
   viewOf(bytes).setUint32(CHECKSUM_OFFSET, checksumOf(bytes, CHECKSUM_OFFSET));
 }
 
 /**
- * Reads and checks the header that the footer points at. Throws IMAGE_MALFORMED, IMAGE_TRUNCATED, IMAGE_LIMIT
+ * Reads and checks the header that the footer points at; its checksum may be left to the caller. Throws IMAGE_MALFORMED, IMAGE_TRUNCATED, IMAGE_LIMIT
  * for a damaged or hostile one, IMAGE_UNSUPPORTED for another version.
  */
 export async function readDynamicHeader(
   source: ByteSource,
   footer: VhdFooter,
   signal?: AbortSignal,
+  checksum: 'required' | 'ignored' = 'required',
 ): Promise<VhdDynamicHeader> {
   const offsetBytes = footer.dataOffsetBytes ?? 0;
   const bytes = await readStructure(
@@ -66,7 +71,7 @@ export async function readDynamicHeader(
   if (!hasMagic(bytes, DYNAMIC_HEADER_COOKIE)) {
     refuse('IMAGE_MALFORMED', 'the VHD footer points at no dynamic disk header', 0);
   }
-  if (view.getUint32(CHECKSUM_OFFSET) !== checksumOf(bytes, CHECKSUM_OFFSET)) {
+  if (checksum === 'required' && !hasHeaderChecksum(bytes)) {
     refuse('IMAGE_MALFORMED', 'the checksum of the VHD dynamic disk header is wrong', CHECKSUM_OFFSET);
   }
   const version = view.getUint32(24);

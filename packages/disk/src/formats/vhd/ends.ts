@@ -23,6 +23,8 @@ type FooterState = 'valid' | 'damaged' | 'missing' | 'unread';
 /** The footer that counts, and how both places that can hold one look. */
 export interface VhdEnds {
   readonly footer: VhdFooter;
+  /** Its 512 bytes. */
+  readonly footerBytes: Uint8Array;
   /** Where the footer at the end begins; the file's length when there is none. */
   readonly dataEndBytes: number;
   readonly endState: FooterState;
@@ -54,6 +56,7 @@ export async function readArrivingEnds(
   if (footer.diskType === 'fixed') return undefined;
   return {
     footer,
+    footerBytes: head,
     dataEndBytes: source.lengthBytes,
     endState: 'unread',
     copyState: 'valid',
@@ -72,8 +75,11 @@ export async function readArrivedEnd(
   signal?: AbortSignal,
 ): Promise<VhdEnds> {
   // Whatever else stands before the end arrives first.
-  for (let at = fromBytes; at < source.lengthBytes; at += STEP_BYTES)
-    await source.read(at, new Uint8Array(1), signal);
+  if (source.drain !== undefined) await source.drain(signal);
+  else {
+    for (let at = fromBytes; at < source.lengthBytes; at += STEP_BYTES)
+      await source.read(at, new Uint8Array(1), signal);
+  }
   const ends = await readEnds(source, signal);
   const isSame = (field: keyof VhdFooter) => ends.footer[field] === footer[field];
   if (isSame('diskType') && isSame('currentSizeBytes') && isSame('dataOffsetBytes') && isSame('uniqueId'))
@@ -105,12 +111,12 @@ export async function readEnds(source: ByteSource, signal?: AbortSignal): Promis
   if (end !== undefined && endState === 'valid') {
     const footer = parseFooter(end.bytes, dataEndBytes);
     const copyDiffers = footer.diskType !== 'fixed' && copyState === 'valid' && !bytesEqual(end.bytes, head);
-    return { footer, dataEndBytes, endState, copyState, copyDiffers };
+    return { footer, footerBytes: end.bytes, dataEndBytes, endState, copyState, copyDiffers };
   }
   const copy = copyState === 'valid' ? parseFooter(head, 0) : undefined;
   // Byte 0 of a fixed disk is the guest's.
   if (copy === undefined || copy.diskType === 'fixed') throw noFooter(endState, copyState, dataEndBytes);
-  return { footer: copy, dataEndBytes, endState, copyState, copyDiffers: false };
+  return { footer: copy, footerBytes: head, dataEndBytes, endState, copyState, copyDiffers: false };
 }
 
 function findEndFooter(tail: Uint8Array): { bytes: Uint8Array; lengthBytes: number } | undefined {

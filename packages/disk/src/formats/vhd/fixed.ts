@@ -29,10 +29,14 @@ export function openFixed(source: ByteSource, ends: VhdEnds): Disk {
 export function openArrivingFixed(source: ByteSource): Disk {
   requireInside(source, 0, FOOTER_BYTES + 1, FIXED_STRUCTURE);
   if (source.openEnded === true) {
-    throw new ImageError('IMAGE_NOT_SEQUENTIAL', `${source.name}: how large a fixed VHD is, is known at its end`, {
-      structure: FIXED_STRUCTURE,
-      hint: 'say its length, or put it into a file first',
-    });
+    throw new ImageError(
+      'IMAGE_NOT_SEQUENTIAL',
+      `${source.name}: how large a fixed VHD is, is known at its end`,
+      {
+        structure: FIXED_STRUCTURE,
+        hint: 'say its length, or put it into a file first',
+      },
+    );
   }
   const sizeBytes = source.lengthBytes - FOOTER_BYTES;
   const disk = fixedDisk(source, sizeBytes, { diskType: 'fixed' }, []);

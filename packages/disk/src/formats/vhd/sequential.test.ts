@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MIB } from '../../bytes/numbers.ts';
-import { diskBytes, layoutBytes, openBytes, patternDisk, planLayout } from '../images.testkit.ts';
+import { denyReferences } from '../../disk/reference-gate.ts';
+import { openEndedSource } from '../../io/forward.ts';
+import {
+  assertSameBytes,
+  diskBytes,
+  layoutBytes,
+  openBytes,
+  patternDisk,
+  planLayout,
+} from '../images.testkit.ts';
 import { assertArrivesAs, readArriving } from '../sequential.testkit.ts';
 import { vhd } from './format.ts';
 import { BLOCK_BYTES, fixedVhd, guestBytes, UNUSED, type VhdFields, vhdFile } from './vhd.testkit.ts';
@@ -78,4 +87,20 @@ test('a block that lies over the footer is refused when the footer arrives', asy
   const file = vhdFile(fields);
   const cut = Buffer.concat([file.subarray(0, -1024), file.subarray(-512)]);
   await assert.rejects(readArriving(vhd, cut, limits), { code: 'IMAGE_TRUNCATED' });
+});
+
+test('a pipe whose length nobody said gives a dynamic disk, and cannot give a fixed one', async () => {
+  async function* pipe(file: Uint8Array): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < file.length; at += 50_000) yield file.subarray(at, at + 50_000);
+  }
+  const read = async (file: Uint8Array) => {
+    const source = await openEndedSource(pipe(file), 'pipe');
+    const disk = await vhd.open(source, { references: denyReferences });
+    const content = await diskBytes(disk);
+    await disk.drain?.();
+    return content;
+  };
+  assertSameBytes(await read(vhdFile({ table })), guestBytes(table));
+  await assert.rejects(read(vhdFile({ table }).slice(0, -5000)), { code: 'IMAGE_TRUNCATED' });
+  await assert.rejects(read(fixedVhd(new Uint8Array(MIB))), { code: 'IMAGE_NOT_SEQUENTIAL' });
 });

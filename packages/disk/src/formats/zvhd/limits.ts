@@ -16,3 +16,5 @@ export const DECODED_BYTES_MAX: number = 12 * MIB;
  * time costs the whole way.
  */
 export const RESTART_COUNT_MAX = 16;
+/** A reader keeps the places of records as numbers of pages, in 32 bits. */
+export const FILE_BYTES_MAX: number = 16 * TIB;

@@ -16,11 +16,9 @@ import {
   type ZvhdPage,
 } from './header.ts';
 import { readIndex } from './index-table.ts';
+import { FILE_BYTES_MAX } from './limits.ts';
 import type { RecordList } from './record-list.ts';
 import { RecordWalk } from './record-walk.ts';
-
-/** Places of records are kept in pages of 32 bits. */
-const FILE_BYTES_MAX: number = 2 ** 32 * PAGE_BYTES;
 
 /**
  * Opens a ZVHD image. Its records are found one after the other, as far as they are asked for. Where its blocks are
@@ -45,6 +43,8 @@ function walkedDisk(source: ByteSource, first: ZvhdPage): Disk {
   const walk = new RecordWalk(source, first);
   return new ZvhdDisk(source, first.header, walk, async (signal) => {
     await walk.toEnd(signal);
+    await source.drain?.(signal);
+    walk.requireEndOfFile();
     if (first.header.kind === 'zvhd2') await requireIndexOf(source, first, walk, signal);
   });
 }
@@ -55,7 +55,7 @@ export async function readFirstPage(
   { signal }: OpenOptions,
 ): Promise<ZvhdPage> {
   const first = await readHeaderPage(source, kind, 0, signal);
-  if (source.lengthBytes <= FILE_BYTES_MAX) return first;
+  if (source.openEnded === true || source.lengthBytes <= FILE_BYTES_MAX) return first;
   throw new ImageError('IMAGE_LIMIT', `a ${titles[kind]} file of ${source.lengthBytes} bytes is too long`, {
     structure: structureOf(kind),
     hint: 'no program makes such a file: it is damaged, or was made to do harm',

@@ -2,7 +2,7 @@ import { hasMagic } from '../../bytes/fields.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { type ByteSource, readStructure, requireInside } from '../../io/byte-source.ts';
 import { isCopyOf, magics, PAGE_BYTES, structureOf, titles, type ZvhdPage } from './header.ts';
-import { RECORD_COUNT_MAX } from './limits.ts';
+import { FILE_BYTES_MAX, RECORD_COUNT_MAX } from './limits.ts';
 import { parseRecordHead, RECORD_HEAD_BYTES, recordBytesOf, recordStructure } from './record.ts';
 import { RecordList } from './record-list.ts';
 
@@ -62,8 +62,8 @@ export class RecordWalk {
       throw this.#malformed(`block ${head.block} is beyond the ${blockCount} of the disk`, at + 16);
     if (head.block <= this.list.lastBlock)
       throw this.#malformed(`block ${head.block} follows block ${this.list.lastBlock}`, at + 16);
-    if (this.list.count === RECORD_COUNT_MAX)
-      throw this.#error('IMAGE_LIMIT', `the file has more than ${RECORD_COUNT_MAX} records`, at);
+    if (this.list.count === RECORD_COUNT_MAX || at > FILE_BYTES_MAX)
+      throw this.#error('IMAGE_LIMIT', `the file has more than ${this.list.count} records, at ${at}`, at);
     this.list.add(head.block, at, lengthBytes);
     this.#atBytes = at + lengthBytes;
   }
@@ -74,9 +74,15 @@ export class RecordWalk {
     if (!isCopyOf(this.#first, bytes))
       throw this.#malformed('the header behind the blocks is not the first one', this.#atBytes);
     this.#atBytes += PAGE_BYTES;
-    if (kind === 'zvhd' && this.#atBytes !== this.#source.lengthBytes)
-      throw this.#malformed('something follows the end of the image', this.#atBytes);
+    // How long arriving bytes are is known when they have arrived.
+    if (this.#source.openEnded !== true) this.requireEndOfFile();
     this.#ended = true;
+  }
+
+  /** Throws IMAGE_MALFORMED when something follows the page that ended the walk of a ZVHD. */
+  requireEndOfFile(): void {
+    if (this.#first.header.kind === 'zvhd' && this.#atBytes !== this.#source.lengthBytes)
+      throw this.#malformed('something follows the end of the image', this.#atBytes);
   }
 
   #malformed(message: string, offsetBytes: number): ImageError {

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { diskBytes, openBytes } from '../images.testkit.ts';
+import { denyReferences } from '../../disk/reference-gate.ts';
+import { openEndedSource } from '../../io/forward.ts';
+import { assertSameBytes, diskBytes, openBytes } from '../images.testkit.ts';
 import { assertArrivesAs, readArriving } from '../sequential.testkit.ts';
 import { zvhd, zvhd2 } from './format.ts';
 import { BLOCK_BYTES, blockContent, continuousPayloads, guestBytes, zvhdFile } from './zvhd.testkit.ts';
@@ -31,6 +33,30 @@ test('every form arrives, one continuous stream too', async () => {
   await assertArrivesAs(zvhd2, zvhdFile(), small, narrow);
   await assertArrivesAs(zvhd2, zvhdFile({ method: 0 }), small, narrow);
   await assertArrivesAs(zvhd2, zvhdFile({ hasZeroEntries: true }), small, narrow);
+});
+
+test('a pipe whose length nobody said is read to its end, and no further', async () => {
+  async function* pipe(...parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+    for (const part of parts)
+      for (let at = 0; at < part.length; at += 50_000) yield part.subarray(at, at + 50_000);
+  }
+  const read = async (format: typeof zvhd, ...parts: readonly Uint8Array[]) => {
+    const source = await openEndedSource(pipe(...parts), 'pipe');
+    const disk = await format.open(source, { references: denyReferences });
+    const content = await diskBytes(disk);
+    await disk.drain?.();
+    return content;
+  };
+  const expected = guestBytes([0, 2], 4 * BLOCK_BYTES);
+  for (const [format, file] of [
+    [zvhd, zvhdFile({ kind: 'zvhd' })],
+    [zvhd2, zvhdFile()],
+  ] as const) {
+    assertSameBytes(await read(format, file), expected);
+    const more = new Uint8Array(300_000);
+    await assert.rejects(read(format, file, more), ({ code }) => /^IMAGE_(MALFORMED|TRUNCATED)$/.test(code));
+    await assert.rejects(read(format, file.subarray(0, -4096)), { code: 'IMAGE_TRUNCATED' });
+  }
 });
 
 test('a file that is cut, or whose index names other records, is refused when its end arrives', async () => {
