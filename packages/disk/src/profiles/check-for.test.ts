@@ -12,7 +12,9 @@ import { memorySink, memorySource } from '../io/memory.ts';
 import type { Layout } from '../view/layout.ts';
 import { checkFor } from './check-for.ts';
 import { consumerNamed, consumers } from './consumers.ts';
-import { type ConsumerForm, formFor } from './profile.ts';
+import { type ConsumerForm, formatCheck, formFor } from './profile.ts';
+import { ovaArchive } from './rules/archive.ts';
+import { vmdkFacts } from './rules/vmdk-facts.ts';
 
 const MIB = 1024 * 1024;
 /** Its last grain and cluster are cut, and hold data. */
@@ -295,4 +297,34 @@ test('a VHDX that qemu-img made is not marked as Hyper-V demands, and one that w
   });
   assert.deepEqual(await broken(sectors, 'hyper-v'), []);
   assert.deepEqual(await broken(sectors, 'qemu'), ['vhdx-sector-size']);
+});
+
+test('an archive is checked with the rules of the disk inside, which it places', async () => {
+  const disk = patternDisk(SIZE_BYTES, RUNS);
+  const appliance = await written(disk, formFor(consumerNamed('vmware'), { format: 'ova' }));
+  for (const consumer of ['vmware', 'virtualbox', 'aws']) {
+    assert.deepEqual(await broken(appliance, consumer), [], consumer);
+  }
+  assert.deepEqual(await broken(appliance, 'proxmox'), ['format']);
+  const text = Buffer.from(appliance);
+  const edited = (find: string, put: string) => {
+    const bytes = Buffer.from(text);
+    const at = bytes.indexOf(find);
+    assert.ok(at > 0, find);
+    bytes.write(put.padEnd(find.length), at, 'latin1');
+    return bytes;
+  };
+  const adapter = await broken(edited('"lsilogic"', '"floppy"'), 'vmware');
+  assert.ok(adapter.includes('vmdk-adapter'), adapter.join());
+  // What VMware is to VirtualBox's machines: a consumer that does not start those of VMware.
+  const strict = ovaArchive(formatCheck('vmdk', vmdkFacts, []), ['vmx-']);
+  const { facts, findings } = await strict.run(memorySource(appliance), { references: denyReferences });
+  assert.equal(facts.virtualSizeBytes, SIZE_BYTES);
+  assert.deepEqual(
+    findings.map(({ rule }) => rule),
+    ['ova-system'],
+  );
+  const archive = await written(disk, formFor(consumerNamed('oci'), { format: 'oci' }));
+  for (const consumer of ['oci', 'virtualbox'])
+    assert.deepEqual(await broken(archive, consumer), [], consumer);
 });

@@ -4,7 +4,7 @@ import { EXIT, type ExitCode } from '../../errors/codes.ts';
 import { CommandError, usageError } from '../../errors/command-error.ts';
 import { printable } from '../../output/printable.ts';
 import { type ConsumerOption, checkForConsumer, consumerOf } from './consumer.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, isHttpAddress } from './image-files.ts';
 import { type RepairOptions, repair } from './repair.ts';
 
 interface CheckOptions extends ImageFilesOptions, ConsumerOption, RepairOptions {
@@ -19,6 +19,9 @@ export async function run(
   const wishes = [options.for, options.repair, options.repairInPlace].filter((wish) => wish !== undefined);
   if (wishes.length > 1) {
     throw usageError('--for, --repair and --repair-in-place are for one call each', 'leave all but one away');
+  }
+  if (options.repairInPlace === true && isHttpAddress(file)) {
+    throw usageError('--repair-in-place is for files', 'write a copy with --repair TARGET');
   }
   const consumer = consumerOf(options);
   const files = new ImageFiles(options, context.signal);

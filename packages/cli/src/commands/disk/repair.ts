@@ -14,11 +14,11 @@ import {
 } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
-import { CommandError, usageError } from '../../errors/command-error.ts';
+import { CommandError } from '../../errors/command-error.ts';
 import { isImageError } from '../../errors/describe.ts';
 import { printable } from '../../output/printable.ts';
 import { targetPath } from '../../output/target-file.ts';
-import { type ImageFiles, isHttpAddress } from './image-files.ts';
+import type { ImageFiles } from './image-files.ts';
 
 export interface RepairOptions {
   /** File to write the repaired image to. */
@@ -44,9 +44,6 @@ export async function repair(
   options: RepairOptions,
 ): Promise<ExitCode> {
   const { file, source, format, open } = image;
-  if (options.repairInPlace === true && isHttpAddress(file)) {
-    throw usageError('--repair-in-place is for files', 'write a copy with --repair TARGET');
-  }
   if (format.repair === undefined || format.check === undefined) {
     throw new CommandError('IMAGE_UNSUPPORTED', `${format.title} is not repaired`, {
       where: file,
@@ -67,9 +64,13 @@ export async function repair(
   await context.output.record(record, [
     ...actions.map((action) => `repaired: ${printable(action)}`),
     ...remaining.map((finding) => `remains: ${printable(finding)}`),
-    written === null ? `${format.name}: nothing to repair` : `wrote ${printable(written)}`,
+    written === null ? `${format.name}: ${idleText(remaining)}` : `wrote ${printable(written)}`,
   ]);
   return isSound && after.leakCount === 0 ? EXIT.ok : EXIT.findings;
+}
+
+function idleText(remaining: readonly string[]): string {
+  return remaining.length === 0 ? 'nothing to repair' : 'nothing of it can be repaired for certain';
 }
 
 async function writeCopy(
