@@ -17,7 +17,6 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -80,8 +79,8 @@ function sources(...endings) {
 
 function headerFolder() {
   try {
-    const found = createRequire(import.meta.url).resolve('node-api-headers/package.json');
-    return join(dirname(found), 'include');
+    const found = fileURLToPath(import.meta.resolve('node-api-headers/package.json'));
+    return existsSync(found) ? join(dirname(found), 'include') : undefined;
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ExecFileException, execFile } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -83,7 +84,7 @@ test('an engine whose accelerator is absent, not built, damaged or of another ve
   await writeFile(join(native, 'addon.node'), 'not a shared object');
   await expectAbsent(/addon\.node/);
 
-  await cp(fileURLToPath(import.meta.resolve('@gantry/native')), join(native, 'addon.node'));
+  await cp(createRequire(import.meta.url).resolve('@gantry/native'), join(native, 'addon.node'));
   assert.equal(await tierOf(undefined, home), 'native');
   const loader = join(source, 'io', 'node-accelerator.ts');
   const text = await readFile(loader, 'utf8');
