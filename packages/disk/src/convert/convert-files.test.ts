@@ -8,6 +8,7 @@ import type { ByteSink } from '../io/byte-sink.ts';
 import { memorySink } from '../io/memory.ts';
 import { fileSink } from '../io/node-file.ts';
 import { convertFiles } from './convert-files.ts';
+import { measure } from './measure.ts';
 import type { Progress } from './progress.ts';
 
 const MIB = 1024 * 1024;
@@ -111,6 +112,16 @@ test('a form of one file is one file, under the name of its format', async () =>
   const written = await convertFiles(disk, noted(events), { format: 'qcow2', baseName: 'vm' });
   assert.equal(written[0]?.name, 'vm.qcow2');
   assert.ok(events.includes('finish vm.qcow2'));
+});
+
+test('measure tells what all files together take, before they are written', async () => {
+  const written = await convertFiles(disk, noted([]), FLAT);
+  const { requiredBytes, exact } = await measure(disk, FLAT);
+  assert.ok(exact);
+  assert.equal(
+    requiredBytes,
+    written.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
+  );
 });
 
 test('progress rises over all files to the whole', async () => {

@@ -1,6 +1,6 @@
 import type { Disk } from '../disk/disk.ts';
 import { withZerosFound } from '../disk/zero-detection.ts';
-import { type PlanOptions, planImage } from './convert.ts';
+import { type PlanOptions, planFiles } from './convert.ts';
 
 export interface Measurement {
   readonly format: string;
@@ -9,10 +9,17 @@ export interface Measurement {
   readonly exact: boolean;
 }
 
-/** What `convert` with the same options would write, without writing it. Reads uncompressed data once. */
+/**
+ * What `convert` (or `convertFiles`, then for all files together) with the same options would write, without
+ * writing it. Reads uncompressed data once.
+ */
 export async function measure(disk: Disk, options: PlanOptions): Promise<Measurement> {
-  const plan = await planImage(withZerosFound(disk), options);
-  return plan.kind === 'layout'
-    ? { format: plan.format, requiredBytes: plan.lengthBytes, exact: true }
-    : { format: plan.format, requiredBytes: plan.maximumLengthBytes, exact: false };
+  const plan = await planFiles(withZerosFound(disk), options);
+  const plans = plan.kind === 'files' ? plan.files.map((file) => file.plan) : [plan];
+  const lengths = plans.map((each) => (each.kind === 'layout' ? each.lengthBytes : each.maximumLengthBytes));
+  return {
+    format: plan.format,
+    requiredBytes: lengths.reduce((sum, length) => sum + length, 0),
+    exact: plans.every(({ kind }) => kind === 'layout'),
+  };
 }

@@ -11,7 +11,7 @@ import { fileSink, fileSource } from '../../io/node-file.ts';
 import { assertRunsTellTheTruth } from '../stored-runs.testkit.ts';
 import { bytesGate, cowdExtent, descriptorFile, folderGate, seSparseExtent } from './extents.testkit.ts';
 import { vmdk } from './format.ts';
-import { folder, noise, pattern, readAt, run, SEED, sparseDisk, writeRaw } from './vmdk.testkit.ts';
+import { folder, noise, pattern, readAt, run, SEED, sparseDisk, writeRaw, written } from './vmdk.testkit.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -80,8 +80,8 @@ for (const subformat of [...SUBFORMATS, 'vmfs']) {
   test(`qemu-img reads a ${subformat} of ours as the raw disk`, async (t) => {
     const path = await folder(t);
     const options = { format: 'vmdk', options: { subformat }, seed: SEED, baseName: 'a b' };
-    const written = await convertFiles(split, (name) => fileSink(join(path, name)), options);
-    const [descriptor, ...extents] = written.map(({ name }) => name);
+    const files = await convertFiles(split, (name) => fileSink(join(path, name)), options);
+    const [descriptor, ...extents] = files.map(({ name }) => name);
     assert.equal(descriptor, 'a b.vmdk');
     assert.equal(extents.length, subformat.startsWith('twoGb') ? 3 : 1);
     const raw = join(path, 'disk.raw');
@@ -314,6 +314,12 @@ test('files that do not fit their lines are refused, and all that was opened is 
     await assert.rejects(open(text, gate), { code }, line);
     assert.equal(gate.openCount(), 0, line);
   }
+});
+
+test('a compressed extent is no part of a disk of several files', async () => {
+  const stream = await written(sparseDisk(MIB, new Map([[0, noise(512)]])), 'streamOptimized');
+  const text = descriptorFile({ createType: 'twoGbMaxExtentSparse', extents: ['RW 2048 SPARSE "f"'] });
+  await assert.rejects(open(text, bytesGate({ f: stream })), { code: 'IMAGE_UNSUPPORTED' });
 });
 
 test('a file that is named by three lines is shown three times', async () => {

@@ -10,6 +10,8 @@ import type { ExtentPart } from './extent-part.ts';
 import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
 import { openNamedPart } from './open-part.ts';
 import { emptyPart } from './plain-part.ts';
+import { newSeSparseCache } from './se-sparse-tables.ts';
+import { newTableCache } from './tables.ts';
 import { VmdkDisk } from './vmdk-disk.ts';
 
 const STRUCTURE = 'VMDK descriptor';
@@ -30,6 +32,7 @@ export async function openDescribed(
   };
   const parts: ExtentPart[] = [];
   const warnings = descriptorWarnings(descriptor);
+  const caches = { tables: newTableCache(), seSparse: newSeSparseCache() };
   try {
     for (const extent of descriptor.extents) {
       if (extent.access === 'NOACCESS' || extent.type === 'ZERO') {
@@ -39,7 +42,7 @@ export async function openDescribed(
       }
       const file = await resolveExtent(source, extent, options);
       opened.push(file);
-      const { part, warnings: found } = await openNamedPart(file, extent, options.signal);
+      const { part, warnings: found } = await openNamedPart(file, extent, caches, options.signal);
       parts.push(part);
       for (const warning of found) warnings.push(`${extent.fileName}: ${warning}`);
     }

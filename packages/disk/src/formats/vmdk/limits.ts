@@ -20,7 +20,7 @@ export const DESCRIPTOR_BYTES_MAX: number = MIB;
 export const DESCRIPTOR_EXTENTS_MAX = 1100;
 /** 8 PiB: no extent of the field comes near. */
 export const DESCRIPTOR_EXTENT_SECTORS_MAX: number = 2 ** 44;
-/** Grain tables that a reader keeps. */
+/** Grain tables that a reader keeps, of all extents together. */
 export const TABLE_CACHE_BYTES: number = 4 * MIB;
 /** Decompressed grains that a reader keeps, for reads smaller than a grain. */
 export const GRAIN_CACHE_BYTES: number = 2 * MIB;

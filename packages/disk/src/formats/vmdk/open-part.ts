@@ -14,7 +14,14 @@ import { readSeSparseHeader } from './se-sparse.ts';
 import { SeSparseTables } from './se-sparse-tables.ts';
 import { SparsePart } from './sparse-part.ts';
 import { StreamPart } from './stream-part.ts';
+import type { TableCache } from './table-cache.ts';
 import { GrainTables, requireSoundDirectory } from './tables.ts';
+
+/** What the extents of one disk have in common. */
+export interface PartCaches {
+  readonly tables: TableCache<Uint32Array>;
+  readonly seSparse: TableCache<Float64Array>;
+}
 
 export interface OpenedPart {
   readonly part: ExtentPart;
@@ -28,6 +35,7 @@ export async function openSparsePart(
   header: SparseHeader,
   lengthBytes: number,
   signal?: AbortSignal,
+  cache?: TableCache<Uint32Array>,
 ): Promise<OpenedPart> {
   if (source.sequential && header.compressed && !hasTablesInFront(header)) {
     if (header.redundantDirectorySector !== undefined) refuseRedundantStream(source);
@@ -38,7 +46,7 @@ export async function openSparsePart(
   const directory = await readDirectory(source, last, last.directorySector, 'VMDK grain directory', signal);
   requireSoundDirectory(source, last, last.directorySector, directory);
   const redundant = await readRedundantDirectory(source, last, directory, warnings, signal);
-  const tables = new GrainTables(source, last, directory, redundant);
+  const tables = new GrainTables(source, last, directory, redundant, cache?.extent());
   return { part: new SparsePart(source, tables, lengthBytes), warnings };
 }
 
@@ -92,6 +100,7 @@ async function readRedundantDirectory(
 export async function openNamedPart(
   source: ByteSource,
   extent: DescriptorExtent,
+  caches: PartCaches,
   signal?: AbortSignal,
 ): Promise<OpenedPart> {
   const lengthBytes = extent.sectorCount * SECTOR_BYTES;
@@ -104,14 +113,24 @@ export async function openNamedPart(
   if (kind === 'seSparse') {
     const header = await readSeSparseHeader(source, signal);
     requireExtentCapacity(header, extent);
-    const tables = await SeSparseTables.open(source, header, signal);
+    const tables = await SeSparseTables.open(source, header, signal, caches.seSparse.extent());
     return { part: new SparsePart(source, tables, lengthBytes), warnings: [] };
   }
   const header =
     kind === 'COWD' ? await readCowdHeader(source, signal) : await readSparseHeader(source, signal);
   requireExtentCapacity(header, extent);
-  const { part, warnings } = await openSparsePart(source, header, lengthBytes, signal);
+  if (header.compressed) refuseCompressed(extent);
+  const { part, warnings } = await openSparsePart(source, header, lengthBytes, signal, caches.tables);
   return { part, warnings: [...uncleanWarnings(header), ...warnings] };
+}
+
+/** No program writes them; each would have caches of its own. */
+function refuseCompressed({ fileName }: DescriptorExtent): never {
+  throw new ImageError(
+    'IMAGE_UNSUPPORTED',
+    `the extent ${JSON.stringify(fileName)} is compressed, which only a whole disk in one file is`,
+    { structure: 'VMDK descriptor', hint: 'open that file itself, if it is the disk' },
+  );
 }
 
 /** The kind of an extent's file, which must be what its line says. */

@@ -6,6 +6,7 @@ import type { Disk } from '../../disk/disk.ts';
 import { denyReferences } from '../../disk/reference-gate.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { memorySource } from '../../io/memory.ts';
+import { assertRunsTellTheTruth } from '../stored-runs.testkit.ts';
 import { vmdk } from './format.ts';
 import {
   edited,
@@ -154,6 +155,28 @@ test('a compressed file without a descriptor is read, an uncompressed one is a p
     assert.deepEqual(await readAt(stream, 0, GRAIN), noise(GRAIN));
     const lone = openBytes(edited(await written(disk, 'monolithicSparse'), blank));
     await assert.rejects(lone, { code: 'IMAGE_UNSUPPORTED', hint: /open the descriptor/ });
+  }
+});
+
+test('stored runs are the data, plain and compressed, and the short grain at the end is read through the disk', async () => {
+  const disk = sparseDisk(
+    40 * MIB + 700,
+    new Map([
+      [GRAIN, noise(3 * GRAIN)],
+      [33 * MIB, pattern(MIB)],
+      [40 * MIB, pattern(700)],
+    ]),
+  );
+  const forms = [
+    ['monolithicSparse', {}, 'plain'],
+    ['streamOptimized', {}, 'packed'],
+    ['streamOptimized', { tables: 'front' }, 'packed'],
+  ] as const;
+  for (const [subformat, options, kind] of forms) {
+    const read = await openBytes(await written(disk, subformat, options));
+    const kinds = new Set((await assertRunsTellTheTruth(read)).map((run) => run.kind));
+    assert.deepEqual(kinds, new Set(['hole', kind, ...(kind === 'packed' ? ['opaque'] : [])]));
+    await assertRunsTellTheTruth(read, 2 * GRAIN + 5, 40 * MIB + 3);
   }
 });
 

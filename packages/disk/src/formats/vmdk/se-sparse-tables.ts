@@ -6,6 +6,7 @@ import type { EntryProblem } from './directory.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import type { GrainLookup } from './runs.ts';
 import { type SeSparseHeader, tableEntries } from './se-sparse.ts';
+import { type CachedTables, TableCache } from './table-cache.ts';
 
 const DIRECTORY = 'VMDK seSparse grain directory';
 const TABLE = 'VMDK seSparse grain table';
@@ -16,6 +17,10 @@ const TABLE_MARK = 0x10000000;
 /** In a decoded table: a grain of zeros, and one of an entry that makes no sense. */
 const ZEROED = -1;
 const UNKNOWN = -2;
+
+export function newSeSparseCache(): TableCache<Float64Array> {
+  return new TableCache(TABLE_CACHE_BYTES);
+}
 
 /**
  * The tables of a seSparse extent. The directory is resident, 4 bytes an entry: 256 KiB for 1 TiB. Tables are
@@ -30,9 +35,15 @@ export class SeSparseTables implements GrainLookup {
   readonly #header: SeSparseHeader;
   /** 1 + the number of the table; 0 for none. */
   readonly #directory: Uint32Array;
-  readonly #cache = new Map<number, Float64Array>();
+  readonly #cache: CachedTables<Float64Array>;
 
-  private constructor(source: ByteSource, header: SeSparseHeader, directory: Uint32Array) {
+  private constructor(
+    source: ByteSource,
+    header: SeSparseHeader,
+    directory: Uint32Array,
+    cache: CachedTables<Float64Array>,
+  ) {
+    this.#cache = cache;
     this.#source = source;
     this.#header = header;
     this.#directory = directory;
@@ -46,6 +57,7 @@ export class SeSparseTables implements GrainLookup {
     source: ByteSource,
     header: SeSparseHeader,
     signal?: AbortSignal,
+    cache: CachedTables<Float64Array> = newSeSparseCache().extent(),
   ): Promise<SeSparseTables> {
     const entryCount = ceilDivide(header.capacitySectors, header.grainSectors * tableEntries(header));
     const directory = new Uint32Array(entryCount);
@@ -60,7 +72,7 @@ export class SeSparseTables implements GrainLookup {
       }
     }
     requireOwnTables(directory);
-    return new SeSparseTables(source, header, directory);
+    return new SeSparseTables(source, header, directory, cache);
   }
 
   hasTable(index: number): boolean {
@@ -75,13 +87,9 @@ export class SeSparseTables implements GrainLookup {
     const number = this.#directory[index] ?? 0;
     if (number === 0) return undefined;
     const cached = this.#cache.get(index);
-    const table = cached ?? (await this.#load(number - 1, signal));
-    this.#cache.delete(index);
+    if (cached !== undefined) return cached;
+    const table = await this.#load(number - 1, signal);
     this.#cache.set(index, table);
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cache.size * this.tableEntryCount * 8 <= TABLE_CACHE_BYTES) break;
-      this.#cache.delete(oldest);
-    }
     return table;
   }
 

@@ -12,11 +12,16 @@ import { type SparseHeader, tableSectors } from './header.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { ReservedPlaces } from './reserved-places.ts';
 import type { GrainLookup } from './runs.ts';
+import { type CachedTables, TableCache } from './table-cache.ts';
 
 const ZEROED_GRAIN = 1;
 
-/** Tables that follow each other in the file are read together: 128 KiB of the usual ones. */
-const READ_AHEAD_TABLES = 64;
+/** Tables that follow each other in the file are read together: 64 of the usual ones. */
+const READ_AHEAD_BYTES = 128 * 1024;
+
+export function newTableCache(): TableCache<Uint32Array> {
+  return new TableCache(TABLE_CACHE_BYTES);
+}
 
 /**
  * The grain directory, resident, and the grain tables, read when needed and kept within a budget. Knows
@@ -32,11 +37,16 @@ export class GrainTables implements GrainLookup {
   readonly #source: ByteSource;
   readonly #reserved: ReservedPlaces;
   readonly #tableSectors: number;
-  readonly #cache = new Map<number, Uint32Array>();
-  readonly #cacheCount: number;
+  readonly #cache: CachedTables<Uint32Array>;
 
   /** `redundant` is the other directory, when it is sound: its tables are no place for grains either. */
-  constructor(source: ByteSource, header: SparseHeader, directory: Uint32Array, redundant?: Uint32Array) {
+  constructor(
+    source: ByteSource,
+    header: SparseHeader,
+    directory: Uint32Array,
+    redundant?: Uint32Array,
+    cache: CachedTables<Uint32Array> = newTableCache().extent(),
+  ) {
     this.header = header;
     this.grainSectors = header.grainSectors;
     this.tableEntryCount = header.tableEntryCount;
@@ -47,7 +57,7 @@ export class GrainTables implements GrainLookup {
     this.#tableSectors = tableSectors(header);
     const tables = redundant === undefined ? sortedTables(directory) : sortedTables(directory, redundant);
     this.#reserved = new ReservedPlaces(fixedPlaces(header), tables, this.#tableSectors);
-    this.#cacheCount = Math.floor(TABLE_CACHE_BYTES / (header.tableEntryCount * 4));
+    this.#cache = cache;
   }
 
   hasTable(index: number): boolean {
@@ -62,20 +72,15 @@ export class GrainTables implements GrainLookup {
   /** The entries of a table; undefined when the directory has none. */
   async table(index: number, signal?: AbortSignal): Promise<Uint32Array | undefined> {
     if (!this.hasTable(index)) return undefined;
-    const cached = this.#cache.get(index);
-    if (cached !== undefined) {
-      this.#cache.delete(index);
-      this.#cache.set(index, cached);
-      return cached;
-    }
-    return this.#load(index, signal);
+    return this.#cache.get(index) ?? this.#load(index, signal);
   }
 
   async #load(first: number, signal?: AbortSignal): Promise<Uint32Array> {
     const firstSector = this.directory[first] ?? 0;
+    const limit = READ_AHEAD_BYTES / (this.#tableSectors * SECTOR_BYTES);
     let count = 1;
     while (
-      count < READ_AHEAD_TABLES &&
+      count < limit &&
       this.directory[first + count] === firstSector + count * this.#tableSectors &&
       !this.#cache.has(first + count)
     ) {
@@ -94,10 +99,6 @@ export class GrainTables implements GrainLookup {
     for (let i = count - 1; i >= 0; i--) {
       wanted = decodeEntries(bytes.subarray(i * tableBytes, (i + 1) * tableBytes));
       this.#cache.set(first + i, wanted);
-    }
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cache.size <= this.#cacheCount) break;
-      this.#cache.delete(oldest);
     }
     return wanted;
   }
