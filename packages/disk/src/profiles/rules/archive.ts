@@ -47,8 +47,12 @@ export function ovaArchive(inner: FormatCheck, refusedSystems: readonly string[]
       const bytes = await wholeMember(descriptor, OVF_BYTES_MAX, options.signal);
       const findings = [...orderFindings(members), ...systemFindings(descriptor, bytes, refusedSystems)];
       const sizes: (number | undefined)[] = [];
+      // Many disks of a hostile descriptor may name one file: it is looked at once.
+      const seen = new Set<TarMember>();
       for (const disk of disksOf(parseOvf(bytes))) {
         const member = memberOf(members, disk.file, source);
+        if (seen.has(member)) continue;
+        seen.add(member);
         const result = await runInside(inner, diskSource({ disk, member }), options);
         findings.push(...result.findings.map((finding) => insideOf(member, finding)));
         sizes.push(result.facts.virtualSizeBytes);

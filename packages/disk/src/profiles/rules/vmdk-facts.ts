@@ -3,7 +3,7 @@ import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import type { OpenOptions } from '../../formats/format.ts';
 import { type Descriptor, parseDescriptor } from '../../formats/vmdk/descriptor.ts';
-import { readDirectory, sameShape } from '../../formats/vmdk/directory.ts';
+import { directoryProblems, readDirectory, sameShape } from '../../formats/vmdk/directory.ts';
 import { readSparseHeader, type SparseHeader } from '../../formats/vmdk/header.ts';
 import { vmdkKind } from '../../formats/vmdk/kind.ts';
 import { DESCRIPTOR_BYTES_MAX } from '../../formats/vmdk/limits.ts';
@@ -13,7 +13,7 @@ import {
   grainDataBytes,
   readFooter,
 } from '../../formats/vmdk/markers.ts';
-import { GrainTables } from '../../formats/vmdk/tables.ts';
+import { GrainTables, requireSoundDirectory } from '../../formats/vmdk/tables.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
 import type { FormatFacts } from '../profile.ts';
@@ -106,16 +106,18 @@ async function sparseFacts(
   const structure = 'VMDK grain directory';
   const sector = complete.directorySector ?? 0;
   const directory = await readDirectory(source, complete, sector, structure, signal);
+  // One table under many entries would make the walk as long as the disk says.
+  requireSoundDirectory(source, complete, sector, directory);
   const tables = new GrainTables(source, complete, directory);
   const walk = new GrainWalk(source, complete, tables);
   const copy = await redundantCopy(source, complete, signal);
-  let copiesAgree = copy === undefined || sameShape(directory, copy.directory);
+  let copiesAgree = copy === undefined || (copy !== 'unsound' && sameShape(directory, copy.directory));
   for (let index = 0; index < directory.length; index++) {
     signal?.throwIfAborted();
     const table = await tables.table(index, signal);
     if (table === undefined) continue;
     await walk.table(index, table, signal);
-    const other = copiesAgree ? await copy?.table(index, signal) : undefined;
+    const other = copiesAgree && copy instanceof GrainTables ? await copy.table(index, signal) : undefined;
     if (other?.some((entry, i) => entry !== table[i]) === true) copiesAgree = false;
   }
   return {
@@ -133,10 +135,11 @@ async function redundantCopy(
   source: ByteSource,
   header: SparseHeader,
   signal: AbortSignal | undefined,
-): Promise<GrainTables | undefined> {
+): Promise<GrainTables | 'unsound' | undefined> {
   const sector = header.redundantDirectorySector;
   if (sector === undefined) return undefined;
   const directory = await readDirectory(source, header, sector, 'VMDK redundant grain directory', signal);
+  for (const _ of directoryProblems(source, header, sector, directory)) return 'unsound';
   return new GrainTables(source, header, directory);
 }
 
