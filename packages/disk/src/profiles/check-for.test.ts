@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
 import { convert, planFiles } from '../convert/convert.ts';
 import type { Disk } from '../disk/disk.ts';
 import { denyReferences } from '../disk/reference-gate.ts';
@@ -327,4 +328,34 @@ test('an archive is checked with the rules of the disk inside, which it places',
   const archive = await written(disk, formFor(consumerNamed('oci'), { format: 'oci' }));
   for (const consumer of ['oci', 'virtualbox'])
     assert.deepEqual(await broken(archive, consumer), [], consumer);
+});
+
+test('a file with bent bytes is a finding, or too much to look at, and never a crash', async () => {
+  const disk = patternDisk(3 * MIB + 512, [[0, 70_000]]);
+  const forms = [
+    { format: 'qcow2' },
+    { format: 'vmdk', options: { subformat: 'streamOptimized' } },
+    { format: 'vmdk' },
+    { format: 'vdi' },
+    { format: 'vhd' },
+    { format: 'vhdx' },
+    { format: 'ova' },
+  ];
+  for (const form of forms) {
+    const sound = await written(disk, { options: {}, compression: undefined, ...form });
+    const change = fc.tuple(fc.nat(Math.min(sound.length, 400_000) - 1), fc.integer({ min: 1, max: 255 }));
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 6 }), async (changes) => {
+        const bytes = sound.slice();
+        for (const [at, bits] of changes) bytes[at] = (bytes[at] ?? 0) ^ bits;
+        for (const consumer of consumers) {
+          const options = { references: denyReferences, format: form.format };
+          await checkFor(memorySource(bytes, 'image'), consumer, options).catch((error) => {
+            assert.equal(error.code, 'IMAGE_LIMIT', `${consumer.name}: ${error.stack}`);
+          });
+        }
+      }),
+      { numRuns: 25 },
+    );
+  }
 });
