@@ -22,6 +22,15 @@ export async function fileSink(path: string, _options?: FileSinkOptions): Promis
   return refuse(path);
 }
 
+export async function spooledSource(
+  _bytes: AsyncIterable<Uint8Array>,
+  folder: string,
+  _name: string,
+  _signal?: AbortSignal,
+): Promise<ByteSource> {
+  return refuse(folder);
+}
+
 export async function syncFolder(path: string): Promise<void> {
   return refuse(path);
 }
