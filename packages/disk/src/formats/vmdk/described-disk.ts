@@ -93,7 +93,8 @@ export async function resolveExtent(
   );
   const chain = [...(options.chain ?? []), from];
   if (!chain.some((other) => other === source || other.name === source.name)) return source;
-  await source.close();
+  // A gate that gives what is open already keeps it.
+  if (!chain.includes(source)) await source.close();
   throw new ImageError('IMAGE_REFERENCE', `the extent ${JSON.stringify(name)} is the descriptor's own file`, {
     structure: STRUCTURE,
     hint: 'supply the right file',
