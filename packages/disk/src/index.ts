@@ -1,3 +1,10 @@
+export {
+  type OciLaunchOptions,
+  type OciMetadata,
+  parseOciMetadata,
+} from './archives/oci/metadata.ts';
+export { type OvfDescription, type OvfDisk, type OvfFile, parseOvf } from './archives/ovf/envelope.ts';
+export { type TarMember, tarMembers } from './archives/tar/reader.ts';
 export { isZero } from './bytes/fields.ts';
 export { mapOrdered } from './convert/bounded.ts';
 export { BufferPool } from './convert/buffer-pool.ts';
@@ -55,7 +62,8 @@ export { blobSource } from './io/blob.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteRange, type ByteSource, readStructure } from './io/byte-source.ts';
 export type { Compression } from './io/codec.ts';
-export { type ForwardSource, forwardSource } from './io/forward.ts';
+export { byteChunks } from './io/byte-chunks.ts';
+export { type ForwardSource, forwardSource, openEndedSource } from './io/forward.ts';
 export {
   type HttpAnswer,
   type HttpFetch,
@@ -76,6 +84,7 @@ export {
   fileSink,
   fileSource,
   requireUnchanged,
+  spooledSource,
   storeError,
   syncFolder,
 } from './io/node-file.ts';

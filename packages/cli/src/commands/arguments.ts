@@ -41,3 +41,10 @@ export function parseSeed(text: string): Uint8Array {
   if (/^[0-9a-fA-F]{64}$/.test(text)) return Uint8Array.fromHex(text);
   throw new InvalidArgumentError(`Write ${SEED_BYTES} bytes as ${SEED_BYTES * 2} hex digits.`);
 }
+
+/** A number of bytes. */
+export function parseLength(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('Write a number of bytes.');
+}

@@ -4,9 +4,8 @@ import type { Disk } from '../disk/disk.ts';
 import { ImageError } from '../errors.ts';
 import type { CheckReport, Format, OpenOptions, ProbeBytes } from '../formats/format.ts';
 import type { ByteSource } from '../io/byte-source.ts';
-import { unpack, type WrapperKind } from './unpack.ts';
+import type { WrapperKind } from './unpack.ts';
 import type { UnpackedSource } from './unpacked-source.ts';
-import { XZ_MAGIC } from './xz/container.ts';
 
 /** A file format that holds one compressed file: an image, or an archive with one. */
 export interface Wrapper extends Format {
@@ -17,11 +16,13 @@ export interface Wrapper extends Format {
   around(inner: Format): Format;
 }
 
+const GZIP_MAGIC = '\x1f\x8b\x08';
 const ZSTD_MAGIC = '\x28\xb5\x2f\xfd';
+const XZ_MAGIC = '\xfd7zXZ\0';
 
 /** gzip (RFC 1952) of any number of members, Zstandard (RFC 8878) of any number of frames, xz (1.0.4) of streams. */
 export const wrappers: readonly Wrapper[] = [
-  wrapper('gzip', 'gzip', ['gz', 'tgz'], ({ head }) => hasMagic(head, '\x1f\x8b\x08')),
+  wrapper('gzip', 'gzip', ['gz', 'tgz'], ({ head }) => hasMagic(head, GZIP_MAGIC)),
   wrapper('zstd', 'Zstandard', ['zst'], ({ head }) => hasMagic(head, ZSTD_MAGIC, skippedBytes(head))),
   wrapper('xz', 'xz', ['xz'], ({ head }) => hasMagic(head, XZ_MAGIC)),
 ];
@@ -38,7 +39,8 @@ function wrapper(
   extensions: readonly [string, ...string[]],
   recognise: (probe: ProbeBytes) => boolean,
 ): Wrapper {
-  const unpackThis = (source: ByteSource, signal?: AbortSignal) => unpack(source, name, signal);
+  const unpackThis = async (source: ByteSource, signal?: AbortSignal) =>
+    (await import('./unpack.ts')).unpack(source, name, signal);
   const reading = (declared: Format | undefined) => ({
     selectors: ['snapshot', 'member'] as const,
     open: async (source: ByteSource, options: OpenOptions) =>

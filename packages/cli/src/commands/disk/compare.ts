@@ -2,17 +2,26 @@ import { compareDisks } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
 import { printable } from '../../output/printable.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, selectedBy } from './image-files.ts';
 
 export async function run(
   context: Context,
   [a, b]: readonly [string, string],
-  options: ImageFilesOptions & { readonly from?: string; readonly fromB?: string },
+  options: ImageFilesOptions & {
+    readonly from?: string;
+    readonly fromB?: string;
+    readonly snapshotB?: string;
+    readonly memberB?: string;
+  },
 ): Promise<ExitCode> {
   const files = new ImageFiles(options, context.signal);
   try {
-    const left = await files.open(a, options.from);
-    const right = await files.open(b, options.fromB);
+    const left = await files.open(a, selectedBy(options));
+    const right = await files.open(b, {
+      format: options.fromB,
+      snapshot: options.snapshotB,
+      member: options.memberB,
+    });
     const { signal, progress } = context;
     const result = await compareDisks(left.disk, right.disk, { signal, onProgress: progress.step });
     await files.requireUnchanged();

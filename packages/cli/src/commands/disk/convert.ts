@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { type Consumer, convertFiles, fileSink, requireSizeFor, workInCallingThread } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
@@ -11,7 +12,7 @@ import {
   formatOfEnding,
   requireWrittenFor,
 } from './consumer.ts';
-import { ImageFiles, type ImageFilesOptions, type OpenImage } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, type OpenImage, selectedBy } from './image-files.ts';
 import { plannedLength, planTarget, planTargetFiles, type TargetOptions } from './plan.ts';
 import { baseNameOf, plannedFiles, TargetFiles } from './target-files.ts';
 
@@ -30,9 +31,13 @@ export async function run(
   const consumer = consumerOf(asked);
   const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
   if (target === '-' && options.dryRun !== true) requireNoTerminal(process.stdout);
-  const files = new ImageFiles(options, context.signal);
+  // Beside the target, where there is room for it.
+  const spoolFolder = target === '-' ? undefined : dirname(target);
+  const files = new ImageFiles(options, context.signal, spoolFolder);
   try {
-    const image = await files.open(source, options.from);
+    // A plan that is shown or led elsewhere is made before the data is read again.
+    const inAnyOrder = target === '-' || options.dryRun === true;
+    const image = await files.open(source, { ...selectedBy(options), inAnyOrder });
     for (const warning of image.disk.warnings) context.progress.note(`warning: ${warning}`);
     if (consumer !== undefined) requireSizeFor(consumer, image.disk.virtualSizeBytes);
     if (options.dryRun === true) await showPlan(context, files, image, target, format, options);

@@ -1,7 +1,7 @@
 import { diskDigest } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { printable } from '../../output/printable.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, selectedBy } from './image-files.ts';
 
 export async function run(
   context: Context,
@@ -10,7 +10,7 @@ export async function run(
 ): Promise<undefined> {
   const files = new ImageFiles(options, context.signal);
   try {
-    const { disk } = await files.open(file, options.from);
+    const { disk } = await files.open(file, selectedBy(options));
     const { signal, progress } = context;
     const digest = await diskDigest(disk, { signal, onProgress: progress.step });
     await files.requireUnchanged();

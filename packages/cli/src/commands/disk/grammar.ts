@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { action, collect } from '../action.ts';
-import { compressOption, formatOption, parseSeed } from '../arguments.ts';
+import { compressOption, formatOption, parseLength, parseSeed } from '../arguments.ts';
 
 const fromOption = () =>
   new Option('--from <format>', 'format of the source; found by its mark when not given');
@@ -16,10 +16,18 @@ const referencesFromOption = () =>
     'names inside the image mean the regular files of this folder with exactly these names',
   );
 
+const snapshotOption = () =>
+  new Option('--snapshot <name>', 'name or id of the internal snapshot to read instead of the present state');
+const memberOption = () => new Option('--member <name>', 'the disk of an archive that holds several');
+const sourceLengthOption = () =>
+  new Option('--source-length <bytes>', 'length of what comes through a pipe, where you know it').argParser(
+    parseLength,
+  );
+
 const CONSUMERS = 'virtualbox, vmware, hyper-v, azure, aws, oci, ims, qemu or proxmox';
 const forOption = (description: string) => new Option('--for <consumer>', `${description}: ${CONSUMERS}`);
 
-const FILE = 'disk image: a path, or an http(s) address that answers ranges';
+const FILE = 'disk image: a path, an http(s) address that answers ranges, or - for standard input';
 
 export function addDiskCommands(program: Command): void {
   const disk = program
@@ -31,6 +39,9 @@ export function addDiskCommands(program: Command): void {
     .description('show format, sizes and details of an image')
     .argument('<file>', FILE)
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(referenceOption())
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk info vm.qcow2\n')
@@ -40,6 +51,9 @@ export function addDiskCommands(program: Command): void {
     .description('list the extents of the disk: data, zero or hole')
     .argument('<file>', FILE)
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(referenceOption())
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk map -o json vm.qcow2\n')
@@ -49,6 +63,9 @@ export function addDiskCommands(program: Command): void {
     .description('look for damage without changing anything; exit status 3 when there is some')
     .argument('<file>', FILE)
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(forOption('look whether this one would take the file'))
     .option('--repair <target>', 'write a copy in which what is certain is repaired')
     .option('--repair-in-place', 'repair the file itself, when nothing of the damage would remain')
@@ -69,6 +86,11 @@ export function addDiskCommands(program: Command): void {
     .argument('<b>', 'the other one')
     .addOption(new Option('--from <format>', 'format of A; found by its mark when not given'))
     .addOption(new Option('--from-b <format>', 'format of B; found by its mark when not given'))
+    .addOption(new Option('--snapshot <name>', 'internal snapshot of A to read'))
+    .addOption(new Option('--snapshot-b <name>', 'internal snapshot of B to read'))
+    .addOption(new Option('--member <name>', 'the disk of A, an archive that holds several'))
+    .addOption(new Option('--member-b <name>', 'the disk of B, an archive that holds several'))
+    .addOption(sourceLengthOption())
     .addOption(referenceOption())
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk compare vm.vmdk vm.qcow2\n')
@@ -80,6 +102,9 @@ export function addDiskCommands(program: Command): void {
     .description('print the disk digest, the same for every format, then the virtual size in bytes')
     .argument('<file>', FILE)
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(referenceOption())
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk digest vm.qcow2\n')
@@ -95,6 +120,9 @@ function addConvert(disk: Command): void {
     .option('--to <format>', "format to write; by the target's name when not given")
     .addOption(forOption('write what this one takes best'))
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(formatOption())
     .addOption(compressOption())
     .addOption(
@@ -111,6 +139,8 @@ function addConvert(disk: Command): void {
         '  gantry disk convert vm.vmdk vm.qcow2\n' +
         '  gantry disk convert vm.qcow2 vm.vmdk -O subformat=streamOptimized\n' +
         '  gantry disk convert vm.qcow2 vm.vhd --for azure\n' +
+        '  gantry disk convert vm.ova vm.qcow2 --member vmdisk2\n' +
+        '  xz -dc vm.raw.xz | gantry disk convert - vm.qcow2\n' +
         '  gantry disk convert vm.qcow2 - --to raw | ssh host "dd of=/dev/vg/vm"\n',
     )
     .action(action(() => import('./convert.ts')));
@@ -124,6 +154,9 @@ function addMeasure(disk: Command): void {
     .option('--to <format>', 'format that would be written')
     .addOption(forOption('what would be written for this one'))
     .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
     .addOption(formatOption())
     .addOption(compressOption())
     .addOption(referenceOption())

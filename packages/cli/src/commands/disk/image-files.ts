@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import {
   type ByteSource,
+  byteChunks,
   type Disk,
   type Format,
   fileSource,
@@ -13,9 +15,11 @@ import {
   type ReferenceGate,
   type ResolvedReference,
   requireUnchanged,
+  spooledSource,
 } from '@gantry/disk';
 import { usageError } from '../../errors/command-error.ts';
 import { isImageError } from '../../errors/describe.ts';
+import { arrivingName, isArriving, openArriving } from './arriving.ts';
 import { withFolder } from './folder-references.ts';
 
 export interface ImageFilesOptions {
@@ -23,6 +27,20 @@ export interface ImageFilesOptions {
   readonly reference?: readonly string[] | undefined;
   /** A folder whose files are supplied under their own names. */
   readonly referencesFrom?: string | undefined;
+  readonly snapshot?: string | undefined;
+  readonly member?: string | undefined;
+  /** Length in bytes of what comes through a pipe. */
+  readonly sourceLength?: number | undefined;
+}
+
+/** How an image is to be opened. */
+export interface OpenChoice {
+  /** What the user declares its format to be. */
+  readonly format?: string | undefined;
+  readonly snapshot?: string | undefined;
+  readonly member?: string | undefined;
+  /** It is read more than once, or in any order: what comes through a pipe is put aside whole. */
+  readonly inAnyOrder?: boolean | undefined;
 }
 
 /** An image that was opened: the file's bytes, and the disk in it. */
@@ -31,9 +49,18 @@ export interface OpenImage {
   readonly disk: Disk;
 }
 
+/** What the flags for the one image of a command, or the first, say. */
+export function selectedBy(options: ImageFilesOptions & { readonly from?: string | undefined }): OpenChoice {
+  return { format: options.from, snapshot: options.snapshot, member: options.member };
+}
+
 /** The images of one command, and every file that was opened for them. */
 export class ImageFiles {
   readonly #signal: AbortSignal;
+  readonly #options: ImageFilesOptions;
+  /** Where what comes through a pipe is put aside. */
+  readonly #spoolFolder: string;
+  #isInputTaken = false;
   readonly #references: ReferenceGate;
   readonly #disks: Disk[] = [];
   /** Closed by us. */
@@ -41,20 +68,29 @@ export class ImageFiles {
   /** All, also those that a disk closes. */
   readonly #sources: { readonly file: string; readonly source: ByteSource }[] = [];
 
-  constructor(options: ImageFilesOptions, signal: AbortSignal) {
+  constructor(options: ImageFilesOptions, signal: AbortSignal, spoolFolder: string = tmpdir()) {
     this.#signal = signal;
+    this.#options = options;
+    this.#spoolFolder = spoolFolder;
     const supplied = (options.reference ?? []).map((text) => this.#parseReference(text));
     this.#references = withFolder(new Map(supplied), options.referencesFrom, (file) =>
       this.#openSource(file),
     );
   }
 
-  /** Opens an image as a disk; `format` is what the user declares it to be. */
-  async open(file: string, format: string | undefined): Promise<OpenImage> {
+  /** Opens an image as a disk. */
+  async open(file: string, choice: OpenChoice = {}): Promise<OpenImage> {
+    const { format, inAnyOrder, ...selected } = choice;
     if (format !== undefined) requireFormatName(format, '--from');
-    const source = await this.#openOwn(file);
-    const disk = await inFile(file, () =>
-      openDisk(source, { format, references: this.#references, signal: this.#signal }),
+    const source = await this.#openOwn(file, inAnyOrder);
+    const disk = await inFile(arrivingName(file), () =>
+      openDisk(source, {
+        format,
+        ...selected,
+        references: this.#references,
+        signal: this.#signal,
+        spool: (bytes) => this.#spool(bytes, file),
+      }),
     );
     this.#disks.push(disk);
     return { source, disk };
@@ -67,20 +103,26 @@ export class ImageFiles {
     work: (source: ByteSource, format: Format, options: OpenOptions) => Promise<Result>,
   ): Promise<Result> {
     if (format !== undefined) requireFormatName(format, '--from');
-    const source = await this.#openOwn(file);
-    return inFile(file, async () => {
+    const source = await this.#openOwn(file, true);
+    return inFile(arrivingName(file), async () => {
       const known = format === undefined ? await probeFormat(source, this.#signal) : formatNamed(format);
-      return work(source, known, { references: this.#references, signal: this.#signal });
+      const { snapshot, member } = this.#options;
+      return work(source, known, { references: this.#references, signal: this.#signal, snapshot, member });
     });
   }
 
   /** The local files among those that were opened. */
   get localFiles(): readonly string[] {
-    return this.#sources.map(({ file }) => file).filter((file) => !isHttpAddress(file));
+    return this.#sources.map(({ file }) => file).filter((file) => file !== '-' && !isHttpAddress(file));
   }
 
-  /** Throws STORE_CHANGED when any of the files was written to since it was opened. */
+  /**
+   * Throws STORE_CHANGED when any of the files was written to since it was opened, and what an arriving or
+   * compressed file ends with when that is wrong.
+   */
   async requireUnchanged(): Promise<void> {
+    for (const disk of this.#disks) await disk.drain?.(this.#signal);
+    for (const source of this.#own) await source.drain?.(this.#signal);
     for (const { source } of this.#sources) await requireUnchanged(source);
   }
 
@@ -89,15 +131,38 @@ export class ImageFiles {
     for (const source of this.#own) await source.close();
   }
 
-  async #openOwn(file: string): Promise<ByteSource> {
-    const source = await this.#openSource(file);
+  async #openOwn(file: string, inAnyOrder = false): Promise<ByteSource> {
+    if (!(await isArriving(file))) {
+      if (this.#options.sourceLength !== undefined) {
+        throw usageError(
+          '--source-length is for what comes through a pipe',
+          `leave it away: ${file} has a length`,
+        );
+      }
+      const source = await this.#openSource(file);
+      this.#own.push(source);
+      return source;
+    }
+    if (file === '-' && this.#isInputTaken) throw usageError('standard input is read once', 'name a file');
+    this.#isInputTaken ||= file === '-';
+    const source = await openArriving(file, this.#options.sourceLength, this.#signal);
     this.#own.push(source);
-    return source;
+    if (!inAnyOrder) return source;
+    const spooled = await this.#spool(byteChunks(source, 0, this.#signal), file);
+    this.#own.push(spooled);
+    return spooled;
+  }
+
+  #spool(bytes: AsyncIterable<Uint8Array>, file: string): Promise<ByteSource> {
+    return spooledSource(bytes, this.#spoolFolder, arrivingName(file), this.#signal);
   }
 
   async #openSource(file: string): Promise<ByteSource> {
     if (file === '-') {
-      throw usageError('an image is read at any offset: it cannot come from standard input', 'name a file');
+      throw usageError(
+        'a file that a name inside an image means cannot come from standard input',
+        'name a file',
+      );
     }
     const source = isHttpAddress(file)
       ? await httpSource(file, { signal: this.#signal })
@@ -137,9 +202,20 @@ export function isHttpAddress(text: string): boolean {
 
 /** Throws USAGE for a name that is no format's. */
 export function requireFormatName(name: string, flag: string): void {
-  if (formats.some((format) => format.name === name)) return;
+  if (isFormatName(name)) return;
   const names = formats.map((format) => format.name).join(', ');
   throw usageError(`${flag}: there is no format named ${JSON.stringify(name)}`, `use one of ${names}`);
+}
+
+/** Also of one in a compressed file: `raw.gz`. */
+function isFormatName(name: string): boolean {
+  try {
+    const known = formatNamed(name);
+    return known.extensions.length === 0 || formats.includes(known);
+  } catch (error) {
+    if (isImageError(error)) return false;
+    throw error;
+  }
 }
 
 /** Says of which file an image error speaks. */

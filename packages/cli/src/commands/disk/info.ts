@@ -2,7 +2,7 @@ import type { Context } from '../../context.ts';
 import { recordLines } from '../../output/output.ts';
 import { printable } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, selectedBy } from './image-files.ts';
 
 export async function run(
   context: Context,
@@ -11,15 +11,16 @@ export async function run(
 ): Promise<undefined> {
   const files = new ImageFiles(options, context.signal);
   try {
-    const { source, disk } = await files.open(file, options.from);
+    const { source, disk } = await files.open(file, selectedBy(options));
     const { format, virtualSizeBytes, details, warnings } = disk;
-    const fileSizeBytes = source.lengthBytes;
+    // Of a pipe it is known at its end.
+    const fileSizeBytes = source.openEnded === true ? null : source.lengthBytes;
     const record = { file, format, virtualSizeBytes, fileSizeBytes, details, warnings };
     await context.output.record(record, [
       `file: ${printable(file)}`,
       `format: ${format}`,
       `virtual size: ${exactSizeText(virtualSizeBytes)}`,
-      `file size: ${exactSizeText(fileSizeBytes)}`,
+      `file size: ${fileSizeBytes === null ? 'known at its end' : exactSizeText(fileSizeBytes)}`,
       ...recordLines(details),
       ...warnings.map((warning) => `warning: ${printable(warning)}`),
     ]);

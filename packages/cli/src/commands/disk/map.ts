@@ -1,6 +1,6 @@
 import { diskMap } from '@gantry/disk';
 import type { Context } from '../../context.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, selectedBy } from './image-files.ts';
 
 /** Width of 2^53 in digits. */
 const NUMBER_WIDTH = 16;
@@ -20,7 +20,7 @@ export async function run(
 ): Promise<undefined> {
   const files = new ImageFiles(options, context.signal);
   try {
-    const { disk } = await files.open(file, options.from);
+    const { disk } = await files.open(file, selectedBy(options));
     const lines = async function* (): AsyncGenerator<Line, void, undefined> {
       for await (const { offsetBytes, lengthBytes, kind, compressed } of diskMap(disk, context.signal)) {
         yield { offsetBytes, lengthBytes, kind, compressed: compressed ?? false };

@@ -2,7 +2,7 @@ import { requireSizeFor } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { type ConsumerOption, chosenTarget, consumerOf } from './consumer.ts';
-import { ImageFiles, type ImageFilesOptions } from './image-files.ts';
+import { ImageFiles, type ImageFilesOptions, selectedBy } from './image-files.ts';
 import { plannedLength, planTargetFiles, type TargetOptions } from './plan.ts';
 
 interface MeasureOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
@@ -19,7 +19,7 @@ export async function run(
   const { format, options } = chosenTarget(consumer, asked, undefined);
   const files = new ImageFiles(asked, context.signal);
   try {
-    const { disk } = await files.open(source, asked.from);
+    const { disk } = await files.open(source, { ...selectedBy(asked), inAnyOrder: true });
     const { virtualSizeBytes } = disk;
     if (consumer !== undefined) requireSizeFor(consumer, virtualSizeBytes);
     const { requiredBytes, exact } = plannedLength(await planTargetFiles(context, disk, format, options));

@@ -6,7 +6,7 @@ import { BLOCK_COUNT_MAX, DICTIONARY_BYTES_MAX } from '../limits.ts';
 
 // The .xz file format, version 1.0.4 (tukaani.org); section numbers in comments are its own.
 
-export const XZ_MAGIC = '\xfd7zXZ\0';
+const XZ_MAGIC = '\xfd7zXZ\0';
 export const STREAM_HEADER_BYTES = 12;
 export const STREAM_FOOTER_BYTES = 12;
 
