@@ -112,7 +112,7 @@ export interface Format {
    * that data can be copied while zeros are found. Absent, or undefined for options whose plan is no layout.
    * Throws what `plan` throws for the size and the options.
    */
-  placement?(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined;
+  placement?(virtualSizeBytes: number, request: WriteRequest): Promise<BlockPlacement | undefined>;
   /** Looks for damage without changing anything. */
   check?(source: ByteSource, options: OpenOptions): Promise<CheckReport>;
   /** Plans the repair of what is certain: the disk's content stays what a reader sees now. */

@@ -33,12 +33,12 @@ for (const [name, format, options] of forms) {
     await assertPlacementHolds(format, large, options);
   });
 
-  test(`the placement of a ${name} refuses the disks that its plan refuses`, () => {
+  test(`the placement of a ${name} refuses the disks that its plan refuses`, async () => {
     const request = { options, seed: new Uint8Array(32), baseName: 'disk' };
-    assert.throws(() => format.placement?.(2 ** 48 + 1, request), { code: 'IMAGE_LIMIT' });
+    await assert.rejects(async () => format.placement?.(2 ** 48 + 1, request), { code: 'IMAGE_LIMIT' });
     if (format === raw) return;
-    assert.throws(() => format.placement?.(0, request), { code: 'IMAGE_LIMIT' });
+    await assert.rejects(async () => format.placement?.(0, request), { code: 'IMAGE_LIMIT' });
     const unknown = { ...request, options: { subformat: 'sparse' } };
-    assert.throws(() => format.placement?.(GIB, unknown), { code: 'IMAGE_OPTION' });
+    await assert.rejects(async () => format.placement?.(GIB, unknown), { code: 'IMAGE_OPTION' });
   });
 }

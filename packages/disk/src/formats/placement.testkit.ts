@@ -27,7 +27,7 @@ export async function assertPlacementHolds(
   options: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const request = { options, seed: new Uint8Array(32), baseName: 'disk' };
-  const placement = format.placement?.(disk.virtualSizeBytes, request);
+  const placement = await format.placement?.(disk.virtualSizeBytes, request);
   assert.ok(placement !== undefined, 'there is a placement');
   const layout = await planLayout(format, disk, options);
   const map = await AllocationMap.ofDisk(disk, placement.blockBytes);

@@ -114,7 +114,7 @@ test('where the placement says that data goes is where the layout has it', async
       );
       const request = { options: {}, seed, baseName: 'disk' };
       const layout = (await oci.plan?.(disk, request)) as Layout;
-      const placement = oci.placement?.(disk.virtualSizeBytes, request);
+      const placement = await oci.placement?.(disk.virtualSizeBytes, request);
       assert.equal(placement?.kind, 'packed');
       if (placement?.kind !== 'packed' || placement.groupBlocks !== undefined) return;
       const map = AllocationMap.ofBlocks(65536, 301, used);

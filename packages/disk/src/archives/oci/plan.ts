@@ -14,30 +14,10 @@ import { MODIFIED_AT_SECONDS, tarLayout } from '../tar/layout.ts';
 import { tarStream } from '../tar/stream.ts';
 import { WORD_LENGTH_MAX } from './limits.ts';
 import { encodeOciMetadata } from './metadata.ts';
+import { FIRMWARE, LAUNCH_MODE, OS, OS_VERSION } from './write-options.ts';
 
 /** As OCI's own exports call it. */
 const DISK_NAME = 'output.QCOW2';
-
-const FIRMWARE: FormatOption = {
-  name: 'firmware',
-  description: 'firmware that the machine starts with',
-  values: ['BIOS', 'UEFI_64'],
-};
-const LAUNCH_MODE: FormatOption = {
-  name: 'launch_mode',
-  description: 'devices that an instance gets: virtio, hardware virtualisation, or emulated ones',
-  values: ['PARAVIRTUALIZED', 'NATIVE', 'EMULATED'],
-};
-const OS: FormatOption = {
-  name: 'os',
-  description: 'operating system, as OCI names it; Custom when not given',
-};
-const OS_VERSION: FormatOption = {
-  name: 'os_version',
-  description: 'version of the operating system; Custom when not given',
-};
-
-export const ociOptions: readonly FormatOption[] = [FIRMWARE, LAUNCH_MODE, OS, OS_VERSION];
 
 /** The archive around a qcow2 file: of exact length, or a stream when that is compressed. */
 export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream> {
@@ -64,9 +44,12 @@ export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout
 }
 
 /** That of the qcow2 file, as far in as the archive holds it. */
-export function ociPlacement(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {
+export async function ociPlacement(
+  virtualSizeBytes: number,
+  request: WriteRequest,
+): Promise<BlockPlacement | undefined> {
   const startBytes = imageOffset(metadataOf(request));
-  const image = qcow2.placement?.(virtualSizeBytes, imageRequest(request));
+  const image = await qcow2.placement?.(virtualSizeBytes, imageRequest(request));
   return image && { ...image, startBytes: image.startBytes + startBytes };
 }
 

@@ -1,8 +1,6 @@
 import type { Format } from '../../formats/format.ts';
 import { archiveKind } from '../kind.ts';
-import { checkOva } from './check.ts';
-import { openOva } from './open.ts';
-import { ovaOptions, planOva } from './plan.ts';
+import { ovaOptions } from './write-options.ts';
 
 /** Open Virtual Appliance (DSP0243): a tar of an OVF descriptor, disks and a manifest. */
 export const ova: Format = {
@@ -10,10 +8,10 @@ export const ova: Format = {
   title: 'OVA appliance',
   extensions: ['ova'],
   recognise: ({ head }) => archiveKind(head) === 'ova',
-  open: openOva,
+  open: async (source, options) => (await import('./open.ts')).openOva(source, options),
   selectors: ['member'],
   options: ovaOptions,
   compressions: ['zlib'],
-  plan: planOva,
-  check: checkOva,
+  plan: async (disk, request) => (await import('./plan.ts')).planOva(disk, request),
+  check: async (source, options) => (await import('./check.ts')).checkOva(source, options),
 };

@@ -12,27 +12,7 @@ import { encodeTarHeader, TAR_BLOCK_BYTES } from '../tar/header.ts';
 import { MODIFIED_AT_SECONDS } from '../tar/layout.ts';
 import { tarStream } from '../tar/stream.ts';
 import { manifestLine } from './manifest.ts';
-
-const NAME: FormatOption = {
-  name: 'name',
-  description: 'name of the machine, up to 80 characters; that of the target file when not given',
-};
-const CPUS: FormatOption = { name: 'cpus', description: 'virtual CPUs, 1 to 768; 2 when not given' };
-const MEMORY_MIB: FormatOption = {
-  name: 'memory_mib',
-  description: 'memory in MiB, a multiple of 4, up to 25165824; 2048 when not given',
-};
-const FIRMWARE: FormatOption = {
-  name: 'firmware',
-  description: 'firmware that the machine starts with',
-  values: ['bios', 'efi'],
-};
-const OS: FormatOption = {
-  name: 'os',
-  description: "operating system by VMware's name, such as debian11_64Guest; otherGuest64 when not given",
-};
-
-export const ovaOptions: readonly FormatOption[] = [NAME, CPUS, MEMORY_MIB, FIRMWARE, OS];
+import { CPUS, FIRMWARE, MEMORY_MIB, NAME, OS } from './write-options.ts';
 
 /** Of vSphere 8: a descriptor that asks for more is refused there. */
 const CPU_COUNT_MAX = 768;

@@ -115,6 +115,6 @@ test('an empty disk and one above 64 TiB are refused', async () => {
   const request = { options: {}, seed: new Uint8Array(32), baseName: 'disk' };
   for (const size of [0, 64 * TIB + 1]) {
     await assert.rejects(planLayout(qcow, patternDisk(size, [])), { code: 'IMAGE_LIMIT' });
-    assert.throws(() => qcow.placement?.(size, request), { code: 'IMAGE_LIMIT' });
+    await assert.rejects(async () => qcow.placement?.(size, request), { code: 'IMAGE_LIMIT' });
   }
 });

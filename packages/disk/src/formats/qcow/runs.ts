@@ -2,7 +2,7 @@ import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { type ClusterRun, joinRuns } from '../qcow2/cluster-disk.ts';
 import { MappedBytes } from '../qcow2/mapped-bytes.ts';
-import { compressedPlace, HEADER_BYTES, placeOf, type QcowHeader } from './header.ts';
+import { compressedPlace, placeOf, type QcowHeader } from './header.ts';
 import type { QcowTables } from './tables.ts';
 
 const L1_STRUCTURE = 'qcow L1 table';
@@ -89,6 +89,9 @@ function* tableRuns(
     } else {
       const hostBytes = placeOf(high, low, place);
       requireOutsideTables(header, hostBytes, clusterBytes, place);
+      const isInTable =
+        hostBytes < tableOffset + header.l2TableBytes && tableOffset < hostBytes + clusterBytes;
+      if (isInTable) refuseMisleading('its own L2 table', place);
       requireBefore(source, hostBytes, place);
       yield { kind: 'data', ...run, hostBytes };
     }
@@ -105,17 +108,21 @@ function requireBefore(source: ByteSource, lastBytes: number, place: Place): voi
   throw new ImageError('IMAGE_TRUNCATED', `a cluster stands at ${lastBytes}, beyond the end`, place);
 }
 
-/** Refuses a cluster or an L2 table on top of the header or the L1 table. */
+/** Refuses a cluster or an L2 table on top of the header, which has a cluster to itself, or of the L1 table. */
 function requireOutsideTables(
   header: QcowHeader,
   hostBytes: number,
   lengthBytes: number,
   place: Place,
 ): void {
-  const l1End = header.l1OffsetBytes + header.l1EntryCount * 8;
+  const { clusterBytes, l1OffsetBytes, l1EntryCount } = header;
   const end = hostBytes + lengthBytes;
-  if (hostBytes >= HEADER_BYTES && (end <= header.l1OffsetBytes || hostBytes >= l1End)) return;
-  throw new ImageError('IMAGE_MALFORMED', 'an entry points into the header or the L1 table of the image', {
+  const isOutside = end <= l1OffsetBytes || hostBytes >= l1OffsetBytes + l1EntryCount * 8;
+  if (hostBytes < clusterBytes || !isOutside) refuseMisleading('the header or the L1 table', place);
+}
+
+function refuseMisleading(what: string, place: Place): never {
+  throw new ImageError('IMAGE_MALFORMED', `an entry points into ${what} of the image`, {
     ...place,
     hint: 'the image is damaged or was made to mislead: do not use it',
   });

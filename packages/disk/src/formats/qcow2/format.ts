@@ -1,17 +1,7 @@
 import { hasMagic, viewOf } from '../../bytes/fields.ts';
-import type { Disk } from '../../disk/disk.ts';
-import type { BlockPlacement } from '../../view/block-placement.ts';
-import type { ImageStream } from '../../view/image-stream.ts';
-import type { Layout } from '../../view/layout.ts';
-import type { Format, WriteRequest } from '../format.ts';
-import { checkQcow2 } from './check.ts';
+import type { Format } from '../format.ts';
 import { QCOW2_MAGIC } from './header.ts';
-import { qcow2Layout, qcow2Placement } from './layout.ts';
-import { qcow2Options, qcow2Writing } from './options.ts';
-import { withHolesAsZeros } from './overlay.ts';
-import { openQcow2 } from './reader.ts';
-import { repairQcow2 } from './repair.ts';
-import { qcow2Stream } from './stream.ts';
+import { qcow2Options } from './options.ts';
 
 /** QEMU copy-on-write, versions 2 and 3: docs/interop/qcow2.txt of QEMU. */
 export const qcow2: Format = {
@@ -21,25 +11,12 @@ export const qcow2: Format = {
   recognise({ head }) {
     return hasMagic(head, QCOW2_MAGIC) && head.length >= 8 && viewOf(head).getUint32(4) !== 1;
   },
-  open: openQcow2,
+  open: async (source, options) => (await import('./reader.ts')).openQcow2(source, options),
   selectors: ['snapshot'],
   options: qcow2Options,
   compressions: ['zlib', 'zstd'],
-  plan: planQcow2,
-  placement: placementOf,
-  check: checkQcow2,
-  repair: repairQcow2,
+  plan: async (disk, request) => (await import('./plan.ts')).planQcow2(disk, request),
+  placement: async (sizeBytes, request) => (await import('./plan.ts')).placeQcow2(sizeBytes, request),
+  check: async (source, options) => (await import('./check.ts')).checkQcow2(source, options),
+  repair: async (source, options) => (await import('./repair.ts')).repairQcow2(source, options),
 };
-
-async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream> {
-  const writing = qcow2Writing(disk.virtualSizeBytes, request);
-  if (writing.kind === 'stream') return qcow2Stream(disk, writing.options);
-  return qcow2Layout(writing.holesAreZeros ? withHolesAsZeros(disk) : disk, writing.options);
-}
-
-/** None for an overlay: a map of data alone does not tell its zeros from its holes. */
-function placementOf(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {
-  const writing = qcow2Writing(virtualSizeBytes, request);
-  if (writing.kind === 'stream' || writing.options.backing !== undefined) return undefined;
-  return qcow2Placement(virtualSizeBytes, writing.options);
-}

@@ -192,6 +192,8 @@ test('options that qcow2 does not have are refused', async () => {
   for (const asked of wrong) {
     await assert.rejects(planLayout(qcow2, disk, asked), { code: 'IMAGE_OPTION' }, JSON.stringify(asked));
     const request = { options: asked, seed: new Uint8Array(32), baseName: 'disk' };
-    assert.throws(() => qcow2.placement?.(disk.virtualSizeBytes, request), { code: 'IMAGE_OPTION' });
+    await assert.rejects(async () => qcow2.placement?.(disk.virtualSizeBytes, request), {
+      code: 'IMAGE_OPTION',
+    });
   }
 });

@@ -13,6 +13,10 @@ export const SNAPSHOT_COUNT_MAX = 65536;
 export const BACKING_NAME_BYTES_MAX = 1023;
 /** Larger than any disk of the field (VHDX and most clouds end at 64 TiB); keeps every count a safe integer. */
 export const VIRTUAL_SIZE_BYTES_MAX: number = 64 * TIB;
+/** The L1 table is read in parts of this size: one, but for small clusters. */
+export const L1_PAGE_BYTES: number = MIB;
+/** Parts of the L1 table that a reader keeps. */
+export const L1_CACHE_BYTES: number = 4 * MIB;
 /** L2 tables that a reader keeps. */
 export const L2_CACHE_BYTES: number = 8 * MIB;
 /** Subclusters need clusters of 16 KiB and more (qemu, block/qcow2.c). */

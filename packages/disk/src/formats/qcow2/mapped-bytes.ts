@@ -20,6 +20,7 @@ export class MappedBytes {
   #plainBytes = 0;
   #compressedBytes = 0;
   #tableBytes = 0;
+  #last: CompressedRun | undefined;
 
   /** `dataBytes` and `fileBytes` are the lengths of what holds plain clusters and of what holds compressed ones. */
   constructor(
@@ -52,6 +53,8 @@ export class MappedBytes {
   }
 
   addCompressed(run: CompressedRun): void {
+    if (this.#last !== undefined && overlap(this.#last, run)) this.#refuse();
+    this.#last = run;
     this.#compressedBytes += Math.max(this.#leastStoredBytes, run.storedBytes - SHARED_BYTES_MAX);
     if (this.#compressedBytes > this.#compressedLimit) this.#refuse();
   }
@@ -62,4 +65,12 @@ export class MappedBytes {
       hint: 'the image is damaged or was made to do harm: do not use it',
     });
   }
+}
+
+/** Beyond what neighbours share: the cheapest of what is made to do harm is one cluster again and again. */
+function overlap(a: CompressedRun, b: CompressedRun): boolean {
+  if (a.hostBytes === b.hostBytes) return true;
+  const from = Math.max(a.hostBytes, b.hostBytes);
+  const to = Math.min(a.hostBytes + a.storedBytes, b.hostBytes + b.storedBytes);
+  return to - from > SHARED_BYTES_MAX;
 }

@@ -140,5 +140,5 @@ test('options of an overlay that leave a question open are refused', async () =>
     await assert.rejects(planLayout(qcow2, disk, asked), { code: 'IMAGE_OPTION' }, JSON.stringify(asked));
   }
   const request = { options: backing, seed: new Uint8Array(32), baseName: 'disk' };
-  assert.equal(qcow2.placement?.(disk.virtualSizeBytes, request), undefined);
+  assert.equal(await qcow2.placement?.(disk.virtualSizeBytes, request), undefined);
 });

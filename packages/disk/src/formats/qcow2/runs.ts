@@ -48,13 +48,14 @@ export async function* clusterRuns(
   for (let at = fromBytes - (fromBytes % clusterBytes); at < toBytes; ) {
     signal?.throwIfAborted();
     const l1Index = Math.floor(at / tableBytes);
-    const l2Offset = tables.l2Offset(l1Index);
-    let endIndex = l1Index + 1;
-    while (l2Offset === 0 && endIndex * tableBytes < toBytes && tables.l2Offset(endIndex) === 0) endIndex++;
+    const next = await tables.nextTable(l1Index, Math.ceil(toBytes / tableBytes), signal);
+    const isHole = next === undefined || next.index > l1Index;
+    const endIndex = next === undefined ? Number.POSITIVE_INFINITY : isHole ? next.index : l1Index + 1;
     const tableEnd = Math.min(endIndex * tableBytes, toBytes);
-    if (l2Offset === 0) {
+    if (isHole) {
       yield { kind: 'hole', offsetBytes: at, lengthBytes: tableEnd - at };
     } else {
+      const l2Offset = next.offsetBytes;
       const table = await tables.l2Table(l2Offset, signal);
       const first = Math.floor(at / clusterBytes) % l2EntryCount;
       const count = Math.ceil((tableEnd - at) / clusterBytes);
@@ -188,6 +189,9 @@ class TableDecoder {
     const hostBytes = this.#soundOffset(at, high, low);
     if (this.#data === this.#source) {
       requireOutsideTables(this.#header, hostBytes, 'an L2 entry', place);
+      if (hostBytes === this.#tableOffset) {
+        throw new ImageError('IMAGE_MALFORMED', 'an L2 entry names its own table as data', place);
+      }
     }
     if (hostBytes >= this.#data.lengthBytes) {
       throw new ImageError('IMAGE_TRUNCATED', `a cluster stands at ${hostBytes}, beyond the end`, place);

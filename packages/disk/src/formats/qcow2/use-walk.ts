@@ -1,9 +1,10 @@
 import { viewOf } from '../../bytes/fields.ts';
 import { ceilDivide } from '../../bytes/numbers.ts';
-import { type ByteSource, readStructure } from '../../io/byte-source.ts';
+import { type ByteSource, readStructure, requireInside } from '../../io/byte-source.ts';
 import type { Findings } from '../findings.ts';
 import type { HostRun } from './bitmaps.ts';
 import type { Qcow2Header } from './header.ts';
+import { L1_PAGE_BYTES } from './limits.ts';
 import { HostClusterCounts } from './refcounts.ts';
 import type { L1Place } from './snapshots.ts';
 import { compressedPlace, entryOffset } from './tables.ts';
@@ -54,19 +55,27 @@ export class UseWalk {
 
   /** One use of an L1 table, and one of each L2 table that it names. */
   async l1({ offsetBytes, entryCount }: L1Place, isActive: boolean, signal?: AbortSignal): Promise<void> {
-    const table = viewOf(
-      await readStructure(this.#source, offsetBytes, entryCount * 8, L1_STRUCTURE, signal),
-    );
-    this.claim({ offsetBytes, lengthBytes: entryCount * 8 }, L1_STRUCTURE);
-    for (let i = 0; i < entryCount; i++) {
-      const high = table.getUint32(i * 8);
-      const low = table.getUint32(i * 8 + 4);
+    const lengthBytes = entryCount * 8;
+    requireInside(this.#source, offsetBytes, lengthBytes, L1_STRUCTURE);
+    this.claim({ offsetBytes, lengthBytes }, L1_STRUCTURE);
+    const part = new Uint8Array(Math.min(lengthBytes, L1_PAGE_BYTES));
+    for (let done = 0; done < lengthBytes; done += part.length) {
+      const bytes = part.subarray(0, lengthBytes - done);
+      await this.#source.read(offsetBytes + done, bytes, signal);
+      this.#l1Part(viewOf(bytes), offsetBytes + done, isActive);
+    }
+  }
+
+  #l1Part(table: DataView, offsetBytes: number, isActive: boolean): void {
+    for (let at = 0; at < table.byteLength; at += 8) {
+      const high = table.getUint32(at);
+      const low = table.getUint32(at + 4);
       if (high === 0 && low === 0) continue;
-      const at = offsetBytes + i * 8;
-      if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) this.#reservedBits(L1_STRUCTURE, at);
+      const place = offsetBytes + at;
+      if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) this.#reservedBits(L1_STRUCTURE, place);
       const l2Offset = entryOffset(high, low);
-      if (l2Offset !== 0) this.#nameL2(l2Offset, high, isActive, at);
-      else this.#corruption(L1_STRUCTURE, 'an L2 table that exists has no place', at);
+      if (l2Offset !== 0) this.#nameL2(l2Offset, high, isActive, place);
+      else this.#corruption(L1_STRUCTURE, 'an L2 table that exists has no place', place);
     }
   }
 

@@ -17,13 +17,17 @@ export const raw: Format = {
   recognise: () => false,
   async open(source) {
     if (source.openEnded !== true) return rawDisk(source);
-    throw new ImageError('IMAGE_NOT_SEQUENTIAL', `${source.name}: how long a raw disk is, is known at its end`, {
-      structure: 'raw disk',
-      hint: 'say its length, or put it into a file first',
-    });
+    throw new ImageError(
+      'IMAGE_NOT_SEQUENTIAL',
+      `${source.name}: how long a raw disk is, is known at its end`,
+      {
+        structure: 'raw disk',
+        hint: 'say its length, or put it into a file first',
+      },
+    );
   },
   plan: (disk, request) => rawLayout(disk, request.signal),
-  placement(virtualSizeBytes) {
+  async placement(virtualSizeBytes) {
     AllocationMap.requireCount(RAW_BLOCK_BYTES, ceilDivide(virtualSizeBytes, RAW_BLOCK_BYTES));
     return { kind: 'identity', blockBytes: RAW_BLOCK_BYTES, startBytes: 0 };
   },

@@ -9,7 +9,7 @@ import type { BlockPlacement } from '../../view/block-placement.ts';
 import { usedBlocksRegion, wholeDiskRegion } from '../../view/disk-regions.ts';
 import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, type Region, regionsLayout, tableRegion, zeroRegion } from '../../view/regions.ts';
-import type { FormatOption, WriteRequest } from '../format.ts';
+import type { WriteRequest } from '../format.ts';
 import { chosenValue } from '../options.ts';
 import { BLOCK_FREE } from './block-map.ts';
 import {
@@ -20,12 +20,7 @@ import {
   VDI_VERSION,
 } from './header.ts';
 import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
-
-export const vdiSubformat: FormatOption = {
-  name: 'subformat',
-  description: 'dynamic holds only the blocks with data, fixed every block',
-  values: ['dynamic', 'fixed'],
-};
+import { vdiSubformat } from './write-options.ts';
 
 /** VirtualBox's own block size; qemu reads no other. */
 const BLOCK_BYTES = MIB;

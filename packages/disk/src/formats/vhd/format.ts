@@ -1,10 +1,7 @@
 import { hasMagic } from '../../bytes/fields.ts';
 import type { Format } from '../format.ts';
-import { checkVhd } from './check.ts';
 import { FOOTER_COOKIE } from './footer.ts';
-import { planVhd, vhdPlacement, vhdSizeAlignment, vhdSubformat } from './layout.ts';
-import { openVhd } from './reader.ts';
-import { repairVhd } from './repair.ts';
+import { vhdSizeAlignment, vhdSubformat } from './write-options.ts';
 
 /** Virtual Hard Disk of Virtual PC and Hyper-V ("Virtual Hard Disk Image Format Specification", 2006). */
 export const vhd: Format = {
@@ -16,10 +13,10 @@ export const vhd: Format = {
     hasMagic(head, FOOTER_COOKIE) ||
     hasMagic(tail, FOOTER_COOKIE, tail.length - 512) ||
     hasMagic(tail, FOOTER_COOKIE, tail.length - 511),
-  open: openVhd,
+  open: async (source, options) => (await import('./reader.ts')).openVhd(source, options),
   options: [vhdSubformat, vhdSizeAlignment],
-  plan: planVhd,
-  placement: vhdPlacement,
-  check: checkVhd,
-  repair: repairVhd,
+  plan: async (disk, request) => (await import('./layout.ts')).planVhd(disk, request),
+  placement: async (sizeBytes, request) => (await import('./layout.ts')).vhdPlacement(sizeBytes, request),
+  check: async (source, options) => (await import('./check.ts')).checkVhd(source, options),
+  repair: async (source, options) => (await import('./repair.ts')).repairVhd(source, options),
 };

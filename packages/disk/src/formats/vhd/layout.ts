@@ -9,7 +9,7 @@ import type { BlockPlacement } from '../../view/block-placement.ts';
 import { wholeDiskRegion } from '../../view/disk-regions.ts';
 import type { Layout, Piece } from '../../view/layout.ts';
 import { bytesRegion, recordsRegion, regionsLayout, tableRegion, zeroRegion } from '../../view/regions.ts';
-import type { FormatOption, WriteRequest } from '../format.ts';
+import type { WriteRequest } from '../format.ts';
 import { chosenValue } from '../options.ts';
 import { BLOCK_UNUSED } from './block-table.ts';
 import {
@@ -29,19 +29,7 @@ import {
 } from './footer.ts';
 import { geometryOf } from './geometry.ts';
 import { DYNAMIC_SIZE_BYTES_MAX, FIXED_SIZE_BYTES_MAX } from './limits.ts';
-
-export const vhdSubformat: FormatOption = {
-  name: 'subformat',
-  description:
-    'dynamic holds only the blocks with data; fixed is the bare disk with a footer, as Azure takes it',
-  values: ['dynamic', 'fixed'],
-};
-
-export const vhdSizeAlignment: FormatOption = {
-  name: 'size_alignment',
-  description: 'the disk size is rounded up to a multiple of this; Azure takes whole MiB only',
-  values: ['512', '1M'],
-};
+import { vhdSizeAlignment, vhdSubformat } from './write-options.ts';
 
 /** The specification's default; the other programs' too. */
 const BLOCK_BYTES = 2 * MIB;

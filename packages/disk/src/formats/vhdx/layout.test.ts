@@ -178,7 +178,7 @@ test('blocks stand where the placement says, for any map', async () => {
       const disk = patternDisk(sizeBytes, runs);
       const layout = await planLayout(vhdx, disk, choice);
       const request = { options: choice, seed: new Uint8Array(32), baseName: 'disk' };
-      const placement = vhdx.placement?.(sizeBytes, request);
+      const placement = await vhdx.placement?.(sizeBytes, request);
       assert.ok(
         placement !== undefined && (placement.kind === 'identity' || placement.groupBlocks === undefined),
       );
@@ -241,7 +241,11 @@ test('the block grows with the disk, so that the table stays at 8 MiB', async ()
     [TIB + 1, 2 * MIB, 8 * MIB],
     [64 * TIB, 64 * MIB, 12 * MIB],
   ] as const) {
-    const placement = vhdx.placement?.(sizeBytes, { options: {}, seed: new Uint8Array(32), baseName: '' });
+    const placement = await vhdx.placement?.(sizeBytes, {
+      options: {},
+      seed: new Uint8Array(32),
+      baseName: '',
+    });
     const strideBytes = blockBytes;
     assert.deepEqual(placement, { kind: 'packed', blockBytes, startBytes: dataOffset, strideBytes });
   }

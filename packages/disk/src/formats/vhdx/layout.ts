@@ -9,7 +9,7 @@ import type { BlockPlacement } from '../../view/block-placement.ts';
 import { usedBlocksRegion, wholeDiskRegion } from '../../view/disk-regions.ts';
 import type { Layout } from '../../view/layout.ts';
 import { bytesRegion, type Region, regionsLayout, tableRegion, zeroRegion } from '../../view/regions.ts';
-import type { FormatOption, WriteRequest } from '../format.ts';
+import type { WriteRequest } from '../format.ts';
 import { chosenValue } from '../options.ts';
 import { STATE_FULLY_PRESENT, TABLE_ENTRY_BYTES, TableGeometry } from './block-table.ts';
 import { guidBytes } from './guids.ts';
@@ -40,23 +40,7 @@ import {
   REGION_TABLE_BYTES,
   REGION_TABLE_OFFSETS,
 } from './region-table.ts';
-
-const SUBFORMAT: FormatOption = {
-  name: 'subformat',
-  description: 'dynamic holds only the blocks with data, fixed every block',
-  values: ['dynamic', 'fixed'],
-};
-const BLOCK_SIZE: FormatOption = {
-  name: 'block_size',
-  description:
-    'bytes of a block, a power of two from 1048576 to 268435456; when not given the smallest with at most 1048576 blocks',
-};
-const LOGICAL_SECTOR_SIZE: FormatOption = {
-  name: 'logical_sector_size',
-  description: 'bytes of a sector as the guest sees it; qemu reads 512 only',
-  values: ['512', '4096'],
-};
-export const vhdxOptions: readonly FormatOption[] = [SUBFORMAT, BLOCK_SIZE, LOGICAL_SECTOR_SIZE];
+import { BLOCK_SIZE, LOGICAL_SECTOR_SIZE, SUBFORMAT } from './write-options.ts';
 
 /**
  * A small block holds little that is not data: 1 MiB up to a disk of 1 TiB. Beyond it the block grows, so that

@@ -1,21 +1,6 @@
-import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
-import type { Disk } from '../../disk/disk.ts';
-import { ImageError } from '../../errors.ts';
-import { AllocationMap } from '../../view/allocation-map.ts';
-import type { BlockPlacement } from '../../view/block-placement.ts';
-import type { ImageStream } from '../../view/image-stream.ts';
-import type { Layout } from '../../view/layout.ts';
-import type { FileSet, Format, WriteRequest } from '../format.ts';
-import { checkVmdk } from './check.ts';
+import type { Format } from '../format.ts';
 import { vmdkKind } from './kind.ts';
-import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
-import { embeddedDescriptor } from './new-descriptor.ts';
-import { planFileSet } from './new-files.ts';
-import { openVmdk } from './reader.ts';
-import { repairVmdk } from './repair.ts';
-import { GRAIN_BYTES, sparseLayout, sparsePlacement } from './sparse-layout.ts';
-import { optimizedStream } from './stream.ts';
-import { chosenForm, type VmdkForm, vmdkOptions } from './write-options.ts';
+import { vmdkOptions } from './write-options.ts';
 
 /** VMware's disk format: one file with its descriptor inside, or a descriptor and its extent files. */
 export const vmdk: Format = {
@@ -23,52 +8,11 @@ export const vmdk: Format = {
   title: 'VMware disk (VMDK)',
   extensions: ['vmdk'],
   recognise: ({ head }) => vmdkKind(head) !== undefined,
-  open: openVmdk,
+  open: async (source, options) => (await import('./reader.ts')).openVmdk(source, options),
   options: vmdkOptions,
   compressions: ['zlib'],
-  plan: planVmdk,
-  placement: placeVmdk,
-  check: checkVmdk,
-  repair: repairVmdk,
+  plan: async (disk, request) => (await import('./plan.ts')).planVmdk(disk, request),
+  placement: async (sizeBytes, request) => (await import('./plan.ts')).placeVmdk(sizeBytes, request),
+  check: async (source, options) => (await import('./check.ts')).checkVmdk(source, options),
+  repair: async (source, options) => (await import('./repair.ts')).repairVmdk(source, options),
 };
-
-async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet> {
-  const form = chosenForm(request);
-  const capacitySectors = requireCapacity(disk.virtualSizeBytes);
-  const descriptor = { ...form, capacitySectors, seed: request.seed };
-  const { signal } = request;
-  switch (form.subformat) {
-    case 'monolithicSparse': {
-      const map = await AllocationMap.ofDisk(disk, GRAIN_BYTES, { signal });
-      return sparseLayout(capacitySectors, map, embeddedDescriptor(descriptor));
-    }
-    case 'streamOptimized': {
-      const { tables } = form;
-      const plan = { disk, capacitySectors, tables, descriptor: embeddedDescriptor(descriptor), signal };
-      return optimizedStream(plan);
-    }
-    default:
-      return planFileSet(disk, descriptor, request.baseName, signal);
-  }
-}
-
-function placeVmdk(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {
-  const form: VmdkForm = chosenForm(request);
-  const capacitySectors = requireCapacity(virtualSizeBytes);
-  return form.subformat === 'monolithicSparse' ? sparsePlacement(capacitySectors) : undefined;
-}
-
-/** The disk in sectors. */
-function requireCapacity(virtualSizeBytes: number): number {
-  const place = { structure: 'VMDK capacity', hint: 'choose raw' };
-  if (virtualSizeBytes === 0)
-    throw new ImageError('IMAGE_LIMIT', 'a VMDK cannot hold a disk of 0 bytes', place);
-  if (virtualSizeBytes > VIRTUAL_SIZE_BYTES_MAX) {
-    throw new ImageError(
-      'IMAGE_LIMIT',
-      `a VMDK cannot hold a disk of ${virtualSizeBytes} bytes: 64 TiB is the most`,
-      place,
-    );
-  }
-  return ceilDivide(virtualSizeBytes, SECTOR_BYTES);
-}

@@ -12,11 +12,11 @@ test('every grain of a monolithicSparse stands where the placement says', async 
   );
 });
 
-test('other subformats have no placement, and what cannot be written is refused as it is by the plan', () => {
+test('other subformats have no placement, and what cannot be written is refused as it is by the plan', async () => {
   const placement = (sizeBytes: number, options = {}) => vmdk.placement!(sizeBytes, request(options));
-  assert.equal(placement(512, { subformat: 'streamOptimized' }), undefined);
-  assert.equal(placement(512, { subformat: 'monolithicFlat' }), undefined);
-  assert.throws(() => placement(0), { code: 'IMAGE_LIMIT' });
-  assert.throws(() => placement(2 ** 46 + 1), { code: 'IMAGE_LIMIT' });
-  assert.throws(() => placement(512, { subformat: 'none' }), { code: 'IMAGE_OPTION' });
+  assert.equal(await placement(512, { subformat: 'streamOptimized' }), undefined);
+  assert.equal(await placement(512, { subformat: 'monolithicFlat' }), undefined);
+  await assert.rejects(placement(0), { code: 'IMAGE_LIMIT' });
+  await assert.rejects(placement(2 ** 46 + 1), { code: 'IMAGE_LIMIT' });
+  await assert.rejects(placement(512, { subformat: 'none' }), { code: 'IMAGE_OPTION' });
 });

@@ -40,14 +40,18 @@ export class BlockDecoder {
   async decode(rank: number): Promise<Uint8Array> {
     const payload = await this.payload(rank);
     const { kind, compression, blockBytes } = this.#header;
-    if (kind === 'zvhd2') {
+    if (compression === 'zstd') {
       const structure = recordStructure(kind);
       return decompress(compression, payload, blockBytes, structure, this.#list.offsetBytes(rank));
+    }
+    if (kind === 'zvhd2') {
+      const plain = await inflatePart(this.#deflated(rank, payload), blockBytes);
+      return plain ?? this.#refuseDamage(rank);
     }
     if (!this.#isContinuous) {
       const plain = await this.#keepWindow(rank, inflatePart(this.#deflated(rank, payload), blockBytes));
       if (plain !== undefined) return plain;
-      if (rank === 0) throw this.#damaged(rank);
+      if (rank === 0) this.#refuseDamage(rank);
       this.#isContinuous = true;
     }
     return this.#inTurn(() => this.#decodeContinued(rank, payload));
@@ -78,13 +82,13 @@ export class BlockDecoder {
     return run;
   }
 
-  /** The payload without the header of the stream, which the first one has. */
+  /** The payload without the header of its stream: every one of a ZVHD2 has one, of a ZVHD the first. */
   #deflated(rank: number, payload: Uint8Array): Uint8Array {
-    if (rank > 0) return payload;
+    if (rank > 0 && this.#header.kind === 'zvhd') return payload;
     const [method = 0, flags = 0] = payload;
     // Deflate, a right check sum, no preset dictionary.
     if (method % 16 !== 8 || (method * 256 + flags) % 31 !== 0 || (flags & 0x20) !== 0)
-      throw this.#damaged(0);
+      this.#refuseDamage(rank);
     return payload.subarray(ZLIB_HEADER_BYTES);
   }
 
@@ -102,8 +106,7 @@ export class BlockDecoder {
   async #inflate(rank: number, payload: Uint8Array, window: Uint8Array | undefined): Promise<Uint8Array> {
     const inflated = inflatePart(this.#deflated(rank, payload), this.#header.blockBytes, window);
     const plain = await this.#keepWindow(rank, inflated);
-    if (plain === undefined) throw this.#damaged(rank);
-    return plain;
+    return plain ?? this.#refuseDamage(rank);
   }
 
   #keepWindow(rank: number, plain: Promise<Uint8Array | undefined>): Promise<Uint8Array | undefined> {
@@ -132,9 +135,9 @@ export class BlockDecoder {
     );
   }
 
-  #damaged(rank: number): ImageError {
+  #refuseDamage(rank: number): never {
     const structure = recordStructure(this.#header.kind);
-    return new ImageError(
+    throw new ImageError(
       'IMAGE_MALFORMED',
       `${structure}: zlib data of block ${this.#list.block(rank)} does not decompress to a block`,
       { structure, offsetBytes: this.#list.offsetBytes(rank) },

@@ -49,16 +49,22 @@ export function hasRecordEnd(record: Uint8Array): boolean {
   return hasMagic(record, RECORD_END, record.length - RECORD_END.length);
 }
 
-/** A whole record around a payload, which may come in two parts. */
-export function makeRecord(block: number, payload: Uint8Array, before: Uint8Array): Uint8Array {
-  const payloadBytes = before.length + payload.length;
-  const bytes = new Uint8Array(recordBytesOf(payloadBytes));
-  const view = viewOf(bytes);
-  bytes.set(utf8Bytes(RECORD_MAGIC));
+/** What stands before a payload in its record, and how many zeros and what behind it. */
+export interface RecordFrame {
+  readonly head: Uint8Array;
+  readonly paddingBytes: number;
+  readonly end: Uint8Array;
+  /** Of the whole record. */
+  readonly lengthBytes: number;
+}
+
+export function recordFrame(block: number, payloadBytes: number): RecordFrame {
+  const head = new Uint8Array(RECORD_HEAD_BYTES);
+  const view = viewOf(head);
+  head.set(utf8Bytes(RECORD_MAGIC));
   view.setUint32(12, payloadBytes, true);
   view.setUint32(16, block, true);
-  bytes.set(before, RECORD_HEAD_BYTES);
-  bytes.set(payload, RECORD_HEAD_BYTES + before.length);
-  bytes.set(utf8Bytes(RECORD_END), bytes.length - RECORD_END.length);
-  return bytes;
+  const end = utf8Bytes(RECORD_END);
+  const lengthBytes = recordBytesOf(payloadBytes);
+  return { head, paddingBytes: lengthBytes - head.length - payloadBytes - end.length, end, lengthBytes };
 }

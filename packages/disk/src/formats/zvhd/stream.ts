@@ -20,7 +20,7 @@ import {
   type ZvhdKind,
 } from './header.ts';
 import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
-import { makeRecord, recordBytesOf } from './record.ts';
+import { recordBytesOf, recordFrame } from './record.ts';
 import { RecordList } from './record-list.ts';
 import { storedDeflate, storedZstd } from './stored-payload.ts';
 
@@ -92,15 +92,14 @@ async function* chunks(
     onProgress: run.onProgress,
   });
   for await (const { units, endUnit } of packed) {
-    for (const packedUnit of units) {
-      const { unit } = packedUnit;
-      const record = makeRecord(
-        unit,
-        payloadOf(packedUnit, compression),
-        headerBefore(packedUnit, header, list),
-      );
-      list.add(unit, packer.endBytes, record.length);
-      packer.append(record);
+    for (const unit of units) {
+      const before = headerBefore(unit, header, list);
+      const payload = payloadOf(unit, compression);
+      const record = recordFrame(unit.unit, before.length + payload.length);
+      list.add(unit.unit, packer.endBytes, record.lengthBytes);
+      for (const part of [record.head, before, payload]) packer.append(part);
+      packer.appendZeros(record.paddingBytes);
+      packer.append(record.end);
     }
     nextUnit = endUnit;
     yield* packer.takeFull(checkpoint);

@@ -1,0 +1,55 @@
+import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import type { Disk } from '../../disk/disk.ts';
+import { ImageError } from '../../errors.ts';
+import { AllocationMap } from '../../view/allocation-map.ts';
+import type { BlockPlacement } from '../../view/block-placement.ts';
+import type { ImageStream } from '../../view/image-stream.ts';
+import type { Layout } from '../../view/layout.ts';
+import type { FileSet, WriteRequest } from '../format.ts';
+import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
+import { embeddedDescriptor } from './new-descriptor.ts';
+import { planFileSet } from './new-files.ts';
+import { GRAIN_BYTES, sparseLayout, sparsePlacement } from './sparse-layout.ts';
+import { optimizedStream } from './stream.ts';
+import { chosenForm, type VmdkForm } from './write-options.ts';
+
+export async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet> {
+  const form = chosenForm(request);
+  const capacitySectors = requireCapacity(disk.virtualSizeBytes);
+  const descriptor = { ...form, capacitySectors, seed: request.seed };
+  const { signal } = request;
+  switch (form.subformat) {
+    case 'monolithicSparse': {
+      const map = await AllocationMap.ofDisk(disk, GRAIN_BYTES, { signal });
+      return sparseLayout(capacitySectors, map, embeddedDescriptor(descriptor));
+    }
+    case 'streamOptimized': {
+      const { tables } = form;
+      const plan = { disk, capacitySectors, tables, descriptor: embeddedDescriptor(descriptor), signal };
+      return optimizedStream(plan);
+    }
+    default:
+      return planFileSet(disk, descriptor, request.baseName, signal);
+  }
+}
+
+export function placeVmdk(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {
+  const form: VmdkForm = chosenForm(request);
+  const capacitySectors = requireCapacity(virtualSizeBytes);
+  return form.subformat === 'monolithicSparse' ? sparsePlacement(capacitySectors) : undefined;
+}
+
+/** The disk in sectors. */
+function requireCapacity(virtualSizeBytes: number): number {
+  const place = { structure: 'VMDK capacity', hint: 'choose raw' };
+  if (virtualSizeBytes === 0)
+    throw new ImageError('IMAGE_LIMIT', 'a VMDK cannot hold a disk of 0 bytes', place);
+  if (virtualSizeBytes > VIRTUAL_SIZE_BYTES_MAX) {
+    throw new ImageError(
+      'IMAGE_LIMIT',
+      `a VMDK cannot hold a disk of ${virtualSizeBytes} bytes: 64 TiB is the most`,
+      place,
+    );
+  }
+  return ceilDivide(virtualSizeBytes, SECTOR_BYTES);
+}
