@@ -31,13 +31,12 @@ export async function qcow2Facts(source: ByteSource, options: OpenOptions): Prom
   // Entries with subclusters have no zero flag; what needs one of these rules refuses such images anyway.
   if (header.extendedL2 || header.externalDataName !== undefined) return facts;
   const tables = await Qcow2Tables.open(source, header, signal);
-  for (let index = 0; index < header.l1EntryCount; index++) {
-    const offsetBytes = tables.l2Offset(index);
-    if (offsetBytes === 0) continue;
-    signal?.throwIfAborted();
-    countEntries(await tables.l2Table(offsetBytes, signal), offsetBytes, facts);
+  for (let index = 0; ; ) {
+    const next = await tables.nextTable(index, header.l1EntryCount, signal);
+    if (next === undefined) return facts;
+    countEntries(await tables.l2Table(next.offsetBytes, signal), next.offsetBytes, facts);
+    index = next.index + 1;
   }
-  return facts;
 }
 
 function countEntries(table: DataView, tableBytes: number, facts: Qcow2Facts): void {
