@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --conditions=source
+#!/usr/bin/env -S node --conditions=source --max-semi-space-size=1
 // Starts the command. Plain JavaScript that the Node of a distribution (20) runs too: when the running Node
 // is too old, or was started without the condition that makes packages resolve to their sources, the command
 // is started again the right way. Signals and the exit code pass through.
@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 const OLDEST_MAJOR = 26;
 // The service passes bytes on: with a smaller nursery the memory of those that are sent is free again sooner.
 // Measured for uploads: 150 MiB and 340 MB/s with 1, 200 MiB and 500 MB/s with 6, 212 MiB and 580 MB/s without.
-const FLAGS = ['--conditions=source', ...(process.argv[2] === 'serve' ? ['--max-semi-space-size=6'] : [])];
+// A command makes little garbage: with the smallest nursery it stays 5 MiB smaller, and no slower.
+const FLAGS = ['--conditions=source', `--max-semi-space-size=${process.argv[2] === 'serve' ? 6 : 1}`];
 const script = realpathSync(fileURLToPath(import.meta.url));
 const modules = join(dirname(script), '..', '..', '..', 'node_modules');
 
