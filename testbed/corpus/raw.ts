@@ -1,6 +1,6 @@
-import { type Family, type HostileCase, readsAs, UNSUPPORTED } from './case.ts';
-import { bytesAt, noise, text, u8 } from './fields.ts';
-import { bent, type CorpusImage, imageOf, type Patch } from './image.ts';
+import { type Family, type HostileCase, MALFORMED, readsAs, TRUNCATED, UNSUPPORTED } from './case.ts';
+import { bytesAt, le16, le32, noise, text, u8 } from './fields.ts';
+import { bent, type CorpusImage, imageOf, type Patch, resized } from './image.ts';
 
 const LENGTH = 40 * 1024;
 /** Nothing in it is a mark. */
@@ -17,7 +17,6 @@ const known: readonly (readonly [what: string, ...patches: readonly Patch[]])[] 
   ['ZIP', text(0, 'PK\x03\x04')],
   ['bzip2', text(0, 'BZh9\x31\x41\x59\x26\x53\x59')],
   ['DMG', text(LENGTH - 512, 'koly')],
-  ['ISO 9660', text(0x8001, 'CD001')],
 ];
 
 function* cases(): Generator<HostileCase> {
@@ -43,4 +42,49 @@ function* cases(): Generator<HostileCase> {
   }
 }
 
-export const raw: Family = { name: 'raw', cases };
+/** An image of a disc is the bare bytes, whatever its descriptors say. */
+function* isoCases(): Generator<HostileCase> {
+  const at = 0x8000;
+  const image = (...patches: readonly Patch[]) =>
+    bent(
+      imageOf(at + 4 * 2048, bytesAt(0, noise(512))),
+      u8(at, 1),
+      text(at + 1, 'CD001\x01'),
+      le32(at + 80, 20),
+      le16(at + 128, 2048),
+      ...patches,
+    );
+  const list: readonly (readonly [string, CorpusImage])[] = [
+    ['good', image()],
+    ['of 2^32 - 1 blocks', image(le32(at + 80, 0xffffffff))],
+    ['of blocks of 0 bytes', image(le16(at + 128, 0))],
+    ['of blocks of 65535 bytes', image(le16(at + 128, 65535))],
+    ['with an unknown descriptor', image(u8(at, 77))],
+    [
+      'with descriptors to its end',
+      {
+        ...image(),
+        patches: [
+          { offsetBytes: at, bytes: Buffer.from('\x02CD001\x01'.padEnd(2048, '\0'), 'latin1'), count: 4 },
+        ],
+      },
+    ],
+  ];
+  for (const [what, made] of list) yield { name: `iso: ${what}`, image: made, expected: readsAs(made) };
+  for (const lengthBytes of [at + 6, at + 100, at + 2047]) {
+    yield {
+      name: `iso: cut to ${lengthBytes} bytes`,
+      image: resized(image(), lengthBytes),
+      expected: TRUNCATED,
+    };
+  }
+  yield { name: 'iso: declared, without its mark', format: 'iso', image: body, expected: MALFORMED };
+  yield { name: 'iso: declared, of 10 bytes', format: 'iso', image: imageOf(10), expected: TRUNCATED };
+}
+
+function* rawAndIso(): Generator<HostileCase> {
+  yield* cases();
+  yield* isoCases();
+}
+
+export const raw: Family = { name: 'raw', cases: rawAndIso };

@@ -3,7 +3,9 @@
  * process, address or add-on that a reader reaches for is denied by Node's permission model and reported.
  */
 import { subscribe } from 'node:diagnostics_channel';
+import { convert, diskDigest, memorySink, memorySource, openDisk } from '@gantry/disk';
 import type { HostileCase } from './case.ts';
+import { pattern } from './fields.ts';
 import { tryCase, type Way, type WayResult } from './trial.ts';
 
 export interface TrialRequest {
@@ -55,5 +57,21 @@ process.on('message', async ({ hostile, ways }: TrialRequest) => {
   collectGarbage();
   process.send?.({ results, strays: [...strays] } satisfies TrialReport);
 });
+/** Threads of the codecs, code and buffers that every process with some work has are no case's own. */
+async function warmUp(): Promise<void> {
+  const references = { resolve: () => Promise.reject(new Error('a good disk names a file')) };
+  const sink = memorySink();
+  const plain = memorySource(pattern(WARM_BYTES));
+  await convert(await openDisk(plain, { format: 'raw', references }), sink, {
+    format: 'qcow2',
+    compression: 'zlib',
+  });
+  await diskDigest(await openDisk(memorySource(sink.bytes()), { format: 'qcow2', references }));
+}
+
+const WARM_BYTES = 16 * 2 ** 20;
+
 process.on('disconnect', () => process.exit());
+await warmUp();
+collectGarbage();
 process.send?.({ results: [], strays: [] } satisfies TrialReport);

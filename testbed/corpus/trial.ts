@@ -171,6 +171,7 @@ function readEnd(disk: Disk, digest?: string): End {
 function readWhole(attempt: Attempt): Promise<End> {
   return withDisk(attempt, async (disk) => {
     const digest = await diskDigest(disk, { signal: attempt.signal });
+    await disk.drain?.(attempt.signal);
     attempt.kept.digest = digest;
     if (disk.virtualSizeBytes <= SMALL_BYTES) attempt.kept.bytes = await readSmall(disk, attempt);
     await requireSoundStoredRuns(disk, attempt);
@@ -282,27 +283,34 @@ function readRanges(attempt: Attempt): Promise<End> {
       const other = next(left);
       [ranges[left - 1], ranges[other]] = [ranges[other]!, ranges[left - 1]!];
     }
-    const reference = referenceOf(attempt);
-    for (const range of ranges) await readRange(disk, range, reference, attempt.signal);
-    return readEnd(disk);
+    return readCompared(disk, ranges, attempt);
   });
 }
 
-async function readRange(
+/** Reads ranges and compares them with what they should be, where that is known. */
+async function readCompared(
   disk: Disk,
-  { offsetBytes, lengthBytes }: { offsetBytes: number; lengthBytes: number },
-  reference: Reference,
-  signal: AbortSignal,
-): Promise<void> {
-  const bytes = new Uint8Array(lengthBytes).fill(0xee);
-  await disk.read(offsetBytes, bytes, signal);
-  if (reference === undefined) return;
-  requireSame(
-    bytes,
-    await reference(offsetBytes, lengthBytes),
-    offsetBytes,
-    `a range of ${lengthBytes} bytes`,
-  );
+  ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+  attempt: Attempt,
+): Promise<End> {
+  const { signal } = attempt;
+  const reference = referenceOf(attempt);
+  let difference: unknown;
+  for (const { offsetBytes, lengthBytes } of ranges) {
+    const bytes = new Uint8Array(lengthBytes).fill(0xee);
+    await disk.read(offsetBytes, bytes, signal);
+    if (reference === undefined || difference !== undefined) continue;
+    const expected = await reference(offsetBytes, lengthBytes);
+    try {
+      requireSame(bytes, expected, offsetBytes, `a range of ${lengthBytes} bytes`);
+    } catch (error) {
+      difference = error;
+    }
+  }
+  // A checksum that stands behind the data is seen last.
+  await disk.drain?.(signal);
+  if (difference !== undefined) throw difference;
+  return readEnd(disk);
 }
 
 /** The starts and ends of data extents, what the case names, and some other places of a large disk. */
@@ -331,7 +339,6 @@ function readBytes(attempt: Attempt): Promise<End> {
   return withDisk(attempt, async (disk) => {
     const size = disk.virtualSizeBytes;
     const next = numbers(7 + (size % 1000));
-    const reference = referenceOf(attempt);
     const places: number[] = [];
     if (size <= SMALL_BYTES) {
       const step = Math.max(512, Math.ceil(size / SAMPLED_BYTES / 512) * 512);
@@ -341,10 +348,11 @@ function readBytes(attempt: Attempt): Promise<End> {
         if (span.lengthBytes > 0) places.push(span.offsetBytes, span.offsetBytes + span.lengthBytes - 1);
       }
     }
-    for (const offsetBytes of places) {
-      await readRange(disk, { offsetBytes, lengthBytes: 1 }, reference, attempt.signal);
-    }
-    return readEnd(disk);
+    return readCompared(
+      disk,
+      places.map((offsetBytes) => ({ offsetBytes, lengthBytes: 1 })),
+      attempt,
+    );
   });
 }
 
@@ -356,6 +364,7 @@ async function readForward(attempt: Attempt): Promise<End> {
     attempt,
     async (disk) => {
       const digest = await diskDigest(disk, { signal: attempt.signal });
+      await disk.drain?.(attempt.signal);
       await source.drain(attempt.signal);
       const { kept } = attempt;
       if (kept.digest !== undefined && kept.digest !== digest)
@@ -415,6 +424,7 @@ function readCopied(attempt: Attempt): Promise<End> {
       if (attempt.kept.digest !== undefined && attempt.kept.digest !== digest)
         throw new Error('the copy reads as something else');
     }
+    await disk.drain?.(signal);
     return readEnd(disk, digest);
   });
 }

@@ -92,7 +92,11 @@ type Row = readonly [what: string, expected: Expected, ...patches: readonly Patc
 function headerRows(same: Expected): Row[] {
   return [
     ['no signature', MALFORMED, le32(64, 0)],
-    ['version 0.2', UNSUPPORTED, le32(68, 2)],
+    [
+      'version 0.2, whose header is another',
+      refusedWith('IMAGE_UNSUPPORTED', 'IMAGE_MALFORMED'),
+      le32(68, 2),
+    ],
     ['version 1.2', UNSUPPORTED, le32(68, 0x00010002)],
     ['version 0xffffffff', UNSUPPORTED, le32(68, 0xffffffff)],
     ['cbHeader 383', MALFORMED, le32(72, 383)],

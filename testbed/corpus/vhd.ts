@@ -140,7 +140,7 @@ export function fixedVhdImage(
     image: imageOf(sizeBytes + 512, bytesAt(0, data), bytesAt(sizeBytes, bytes)),
     content: imageOf(sizeBytes, bytesAt(0, data)),
     structures: [
-      { name: 'disk', offsetBytes: 0, lengthBytes: sizeBytes, cut: MALFORMED },
+      { name: 'disk', offsetBytes: 0, lengthBytes: sizeBytes, cut: NO_FOOTER },
       { name: 'footer', offsetBytes: sizeBytes, lengthBytes: 510, cut: MALFORMED },
     ],
   };
