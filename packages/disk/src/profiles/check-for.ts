@@ -37,9 +37,10 @@ export async function checkFor(
 ): Promise<ConsumerReport> {
   const format =
     options.format === undefined ? await probeFormat(source, options.signal) : formatNamed(options.format);
-  const check = consumer.checks.find((candidate) => candidate.format === format.name);
+  const checks = await consumer.checks();
+  const check = checks.find((candidate) => candidate.format === format.name);
   if (check === undefined) {
-    const taken = consumer.checks.map((candidate) => candidate.format).join(', ');
+    const taken = checks.map((candidate) => candidate.format).join(', ');
     const message = `${consumer.title} is not known to take ${format.name} files; it takes ${taken}`;
     const origin = consumer.title;
     const findings = [{ rule: 'format', origin, message, structure: 'file' }];

@@ -27,8 +27,10 @@ test('what is written when nothing is asked for', () => {
   });
 });
 
-test('every form names a format that is written, with options and values that it has, and can be checked', () => {
-  for (const { name, forms, checks } of consumers) {
+test('every form names a format that is written, with options and values that it has, and can be checked', async () => {
+  for (const consumer of consumers) {
+    const { name, forms } = consumer;
+    const checks = await consumer.checks();
     for (const { format, options, compressions } of forms) {
       const known = formatNamed(format);
       assert.ok(known.plan !== undefined, `${name}: ${format} is written`);

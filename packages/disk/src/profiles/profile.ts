@@ -72,8 +72,8 @@ export interface Consumer {
   /** What to write for it, the best first. */
   readonly forms: readonly ConsumerForm[];
   readonly limits?: SizeLimits;
-  /** The formats that it takes, with what it demands of them. */
-  readonly checks: readonly FormatCheck[];
+  /** The formats that it takes, with what it demands of them: loaded when a file is checked. */
+  checks(): Promise<readonly FormatCheck[]>;
 }
 
 /** Binds rules to the facts that they look at. */

@@ -1,5 +1,5 @@
 import type { Consumer } from './profile.ts';
-import { qcow2FormsOfQemu, qcow2ForQemu, rawForQemu, vmdkForQemu } from './qemu.ts';
+import { qcow2FormsOfQemu } from './qemu.ts';
 
 /** Proxmox VE: `qm disk import`, and its storage for imports, take these three, by QEMU's tools. */
 export const proxmox: Consumer = {
@@ -14,5 +14,5 @@ export const proxmox: Consumer = {
       compressions: ['none', 'zlib'],
     },
   ],
-  checks: [qcow2ForQemu, rawForQemu, vmdkForQemu],
+  checks: async () => (await import('./checks/proxmox.ts')).checks,
 };
