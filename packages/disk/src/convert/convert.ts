@@ -117,9 +117,7 @@ async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): P
   const format = writtenFormat(options);
   const request = writeRequest(options);
   const placement =
-    options.compression === undefined
-      ? await format.placement?.(disk.virtualSizeBytes, request)
-      : undefined;
+    options.compression === undefined ? await format.placement?.(disk.virtualSizeBytes, request) : undefined;
   if (placement === undefined) return writePlanned(disk, sink, { ...options, seed: request.seed });
   const map = await copyBlocks(disk, sink, placement, options);
   const plan = await format.plan(mappedDisk(disk, map), request);
