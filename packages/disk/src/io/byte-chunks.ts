@@ -1,7 +1,10 @@
 import { MIB } from '../bytes/numbers.ts';
+import { mapOrdered } from '../convert/bounded.ts';
 import type { ByteSource } from './byte-source.ts';
 
-const CHUNK_BYTES: number = MIB / 4;
+const CHUNK_BYTES: number = MIB;
+/** Asked for ahead: a source over a network takes its time for each. */
+const CHUNKS_AT_ONCE = 3;
 
 /**
  * The bytes of a source from a place to its end, in order, the next ones asked for while these are used. What a
@@ -21,14 +24,8 @@ export async function* byteChunks(
     await source.read(offsetBytes, bytes, signal);
     return bytes;
   };
-  let next = fromBytes < source.lengthBytes ? read(fromBytes) : undefined;
-  let at = fromBytes;
-  while (next !== undefined) {
-    const bytes = await next;
-    at += bytes.length;
-    next = at < source.lengthBytes ? read(at) : undefined;
-    // A failure is seen when its turn comes; until then it is no unhandled rejection.
-    next?.catch(() => {});
-    yield bytes;
+  function* starts(): Iterable<number> {
+    for (let at = fromBytes; at < source.lengthBytes; at += CHUNK_BYTES) yield at;
   }
+  yield* mapOrdered(starts(), CHUNKS_AT_ONCE, read);
 }

@@ -38,6 +38,8 @@ export interface ImageOwner {
 export interface ImportRequest {
   readonly name: string;
   readonly format?: string | undefined;
+  readonly member?: string | undefined;
+  readonly snapshot?: string | undefined;
   readonly source: Exclude<ImportSource, { kind: 'url' }> | { readonly kind: 'url'; readonly url: string };
 }
 

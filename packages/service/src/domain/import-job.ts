@@ -38,6 +38,10 @@ export const importInput = z.object({
   name: z.string(),
   /** As declared; found by its mark when absent. */
   format: z.string().optional(),
+  /** The disk of an archive that holds several. */
+  member: z.string().optional(),
+  /** The internal snapshot to take in place of the present state. */
+  snapshot: z.string().optional(),
   source: importSource,
 });
 export type ImportInput = z.infer<typeof importInput>;
@@ -93,12 +97,16 @@ async function importOpened(
   const disk = await openDisk(opened.source, {
     references: denyReferences,
     format: format.name,
+    member: input.member,
+    snapshot: input.snapshot,
     signal: context.signal,
   });
   try {
     context.log('info', `${format.title} of ${disk.virtualSizeBytes} bytes`);
     for (const warning of disk.warnings) context.log('warning', warning);
-    if (!opened.isStream && before === undefined) await checkStructure(context, format, disk, opened.source);
+    // What is compressed would be unpacked once more for it; its checksums are verified at the end.
+    const isLookedAt = !opened.isStream && before === undefined && disk.details.wrapper === undefined;
+    if (isLookedAt) await checkStructure(context, format, disk, opened.source);
     const sealed = await store(parts, context, format, disk, opened, before);
     context.atSuccess(async (transaction) => {
       await deleteJobSecret(transaction, context.job.id);
@@ -106,7 +114,7 @@ async function importOpened(
         id: input.imageId,
         tenancy_id: context.job.tenancyId,
         name: input.name,
-        source_format: format.name,
+        source_format: disk.format,
         virtual_size_bytes: disk.virtualSizeBytes,
         disk_digest: sealed.diskDigest,
         manifest_id: sealed.manifestId,
@@ -189,6 +197,7 @@ async function store(
   };
   try {
     await copy(context, disk, writer, save);
+    await disk.drain?.(context.signal);
     await opened.finish(context.signal);
     await save();
     const { zeroBlocks: _, ...counts } = writer.counts;

@@ -1,4 +1,4 @@
-import { type ByteSource, forwardSource, httpSource, StoreError } from '@gantry/disk';
+import { type ByteSource, byteChunks, forwardSource, httpSource, StoreError } from '@gantry/disk';
 import type { guardedFetch } from '@gantry/storage';
 import { z } from 'zod';
 import { DomainError } from './errors.ts';
@@ -81,17 +81,28 @@ function openArriving(arriving: ArrivingBody | undefined): OpenImportSource {
       },
     );
   };
+  const drain = (signal?: AbortSignal) =>
+    source.drain(signal).catch((error) => Promise.reject(asCutOff(error)));
   return {
     source: {
       name: source.name,
       lengthBytes: source.lengthBytes,
+      sequential: true,
       read: (offset, into, signal) =>
         source.read(offset, into, signal).catch((error) => Promise.reject(asCutOff(error))),
+      async *rest(fromBytes, signal) {
+        try {
+          yield* byteChunks(source, fromBytes, signal);
+        } catch (error) {
+          throw asCutOff(error);
+        }
+      },
+      drain,
       close: () => source.close(),
     },
     version: undefined,
     isStream: true,
-    finish: (signal) => source.drain(signal).catch((error) => Promise.reject(asCutOff(error))),
+    finish: drain,
   };
 }
 

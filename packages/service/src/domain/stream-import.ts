@@ -8,6 +8,8 @@ import type { ArrivingBody } from './import-source.ts';
 export interface StreamImportRequest extends ArrivingBody {
   readonly name: string;
   readonly format: string;
+  readonly member?: string | undefined;
+  readonly snapshot?: string | undefined;
 }
 
 /** Imports whose bytes come with a request: the job lives as long as the request does. */
@@ -29,7 +31,7 @@ export class StreamImports {
    * others holds the sender back, nothing is buffered.
    */
   async run(owner: ImageOwner, request: StreamImportRequest): Promise<{ job: Job; image: Image }> {
-    const { name, format, body, lengthBytes } = request;
+    const { body, lengthBytes, ...image } = request;
     const ended = Promise.withResolvers<void>();
     let jobId = '';
     const unsubscribe = this.#queue.subscribe((change, id) => {
@@ -37,7 +39,7 @@ export class StreamImports {
       if (id === jobId && (change === 'finished' || change === 'queued')) ended.resolve();
     });
     try {
-      await this.#images.startImport(owner, { name, format, source: { kind: 'stream' } }, (id) => {
+      await this.#images.startImport(owner, { ...image, source: { kind: 'stream' } }, (id) => {
         jobId = id;
         this.#bodies.set(id, { body, lengthBytes });
       });

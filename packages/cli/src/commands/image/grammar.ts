@@ -37,6 +37,8 @@ function addImport(image: Command): void {
     .argument('<source>', 'a file, an http(s) address that the service can reach, or BUCKET/KEY')
     .requiredOption('--name <name>', 'name of the new image')
     .option('--format <format>', 'format of the source; found by its mark when not given')
+    .option('--member <name>', 'the disk of an archive that holds several')
+    .option('--snapshot <name>', 'name or id of the internal snapshot to bring in')
     .option('--wait', 'wait until the image is there')
     .addOption(waitTimeoutOption())
     .addOption(

@@ -16,6 +16,8 @@ import { streamIn } from './stream.ts';
 interface ImportOptions {
   readonly name: string;
   readonly format?: string;
+  readonly member?: string;
+  readonly snapshot?: string;
   readonly wait?: boolean;
   readonly timeout?: number;
   readonly stream?: boolean;
@@ -54,10 +56,10 @@ async function isLocalFile(source: string): Promise<boolean> {
 
 async function startImport(
   client: ServiceClient,
-  { name, format }: ImportOptions,
+  { name, format, member, snapshot }: ImportOptions,
   source: Place | { readonly url: string },
 ): Promise<Job> {
-  const { job } = await client.startOnce<{ job: Job }>('/images', { name, format, source });
+  const { job } = await client.startOnce<{ job: Job }>('/images', { name, format, member, snapshot, source });
   return job;
 }
 

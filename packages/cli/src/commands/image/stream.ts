@@ -10,7 +10,12 @@ import { printImage } from './print.ts';
 export async function streamIn(
   context: Context,
   path: string,
-  options: { readonly name: string; readonly format?: string },
+  options: {
+    readonly name: string;
+    readonly format?: string;
+    readonly member?: string;
+    readonly snapshot?: string;
+  },
 ): Promise<undefined> {
   const { signal, progress } = context;
   const format = options.format ?? (await formatOf(path, signal));
@@ -23,7 +28,8 @@ export async function streamIn(
       doneBytes += count;
       progress.step({ phase: 'upload', doneBytes, totalBytes });
     });
-    const query = { name: options.name, format };
+    const { name, member, snapshot } = options;
+    const query = { name, format, member, snapshot };
     const { image } = await client
       .json<{ image: Image }>('POST', '/images/stream', { query, body })
       .catch((error) => {

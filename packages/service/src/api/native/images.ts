@@ -36,7 +36,22 @@ const importSource = z.union([
   z.strictObject({ url: z.url({ protocol: /^https?$/ }) }),
 ]);
 
-const importBody = z.object({ name: imageName, format: z.string().optional(), source: importSource });
+/** Which disk is meant, in files that hold more than one. */
+const chosen = {
+  member: z.string().min(1).max(1024).optional().describe('Disk of an OVA or .oci that holds several'),
+  snapshot: z
+    .string()
+    .min(1)
+    .max(1024)
+    .optional()
+    .describe('Internal snapshot in place of the present state'),
+};
+const importBody = z.object({
+  name: imageName,
+  format: z.string().optional(),
+  ...chosen,
+  source: importSource,
+});
 
 const viewParameters = imageParameters.extend({ format: z.string() });
 const viewQuery = z
@@ -174,7 +189,7 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
         schema: {
           summary: 'Import an image from the body of this request, decoded while it arrives',
           tags: ['images'],
-          querystring: z.object({ name: imageName, format: z.string() }),
+          querystring: z.object({ name: imageName, format: z.string(), ...chosen }),
           response: {
             201: z.object({ job: jobBody, image: imageBody }),
             default: errorBody,
