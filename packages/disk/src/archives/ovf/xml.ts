@@ -30,6 +30,8 @@ const declaration = /<\?xml\s[^?]*\?>/y;
 const commentOrInstruction = /<!--(?:(?!--)[\s\S])*-->|<\?(?!xml[\s?])[^?]*(?:\?(?!>)[^?]*)*\?>/iy;
 const characterData = /<!\[CDATA\[([\s\S]*?)\]\]>/y;
 const text = /[^<]+/y;
+/** The longest is the number of a character. */
+const entity = /&([^;&]{1,9};)/y;
 
 /**
  * Reads a document of elements, attributes and text, and gives its root. Whatever could make a short document
@@ -135,16 +137,20 @@ class XmlParser {
 
   /** The five entities that XML itself has, and characters by their numbers. */
   #decoded(raw: string): string {
-    if (!raw.includes('&')) return raw;
-    return raw.replace(/&([^;&]*;?)/g, (_, written: string) => {
-      const known = entities[written];
-      if (known !== undefined) return known;
-      const [, hex, decimal] = /^#(?:x([0-9a-fA-F]{1,6})|(\d{1,7}));$/.exec(written) ?? [];
-      const code = hex === undefined ? Number(decimal ?? Number.NaN) : Number.parseInt(hex, 16);
-      const isCharacter = code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code < 0xe000);
-      if (!isCharacter) throw this.#malformed(`&${written.slice(0, 20)} is an entity that is not known`);
-      return String.fromCodePoint(code);
-    });
+    let decoded = '';
+    let from = 0;
+    // One after the other: `replace` would keep every match of a megabyte of them before it asks for the first.
+    for (let at = raw.indexOf('&'); at >= 0; at = raw.indexOf('&', from)) {
+      entity.lastIndex = at;
+      const [written = '', name = ''] = entity.exec(raw) ?? [];
+      const character = entities[name] ?? numberedCharacter(name);
+      if (character === undefined) {
+        throw this.#malformed(`${raw.slice(at, at + 20)} is an entity that is not known`);
+      }
+      decoded += raw.slice(from, at) + character;
+      from = at + written.length;
+    }
+    return from === 0 ? raw : decoded + raw.slice(from);
   }
 
   #take(pattern: RegExp): RegExpExecArray | undefined {
@@ -176,6 +182,14 @@ const entities: Readonly<Record<string, string>> = Object.assign(Object.create(n
   'quot;': '"',
   'apos;': "'",
 });
+
+/** The character of `#60;` or `#x3c;`. */
+function numberedCharacter(name: string): string | undefined {
+  const [, hex, decimal] = /^#(?:x([0-9a-fA-F]{1,6})|(\d{1,7}));$/.exec(name) ?? [];
+  const code = hex === undefined ? Number(decimal ?? Number.NaN) : Number.parseInt(hex, 16);
+  const isCharacter = code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code < 0xe000);
+  return isCharacter ? String.fromCodePoint(code) : undefined;
+}
 
 function localName(written: string): string {
   return written.slice(written.indexOf(':') + 1);
