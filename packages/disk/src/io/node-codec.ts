@@ -5,11 +5,17 @@ import { compressedBound, decompressInto } from './node-zlib.ts';
 
 /** Work below this many calls ends before threads would have started. */
 const CALLS_WITHOUT_THREADS = 48;
-/** Shared memory that is used again: a unit of 64 KiB and its compressed data. Larger ones get memory of their own. */
+/** Shared memory that is used again: a unit of 64 KiB and its compressed data. */
 const SLOT_BYTES: number = 64 * 1024 + compressedBound(64 * 1024);
 const SLOTS_KEPT = 32;
 
+/** For units of MiB, as long as the longest yet; longer ones than this get memory of their own. */
+const LARGE_SLOT_BYTES_MAX: number = 8 * 1024 * 1024;
+const LARGE_SLOTS_KEPT = 4;
+
 const freeSlots: Uint8Array[] = [];
+let largeSlots: Uint8Array[] = [];
+let largeSlotBytes = 0;
 let callCount = 0;
 
 /**
@@ -42,8 +48,7 @@ export async function decompress(
 
 async function decompressOnThread(output: Uint8Array, kind: Compression, bytes: Uint8Array): Promise<number> {
   const sizeBytes = output.length + bytes.length;
-  const isKept = sizeBytes <= SLOT_BYTES;
-  const slot = (isKept ? freeSlots.pop() : undefined) ?? newSlot(Math.max(sizeBytes, SLOT_BYTES));
+  const slot = takeSlot(sizeBytes);
   const plain = slot.subarray(0, output.length);
   const stored = slot.subarray(output.length, sizeBytes);
   stored.set(bytes);
@@ -52,8 +57,24 @@ async function decompressOnThread(output: Uint8Array, kind: Compression, bytes: 
     output.set(plain);
     return writtenBytes;
   } finally {
-    if (isKept && freeSlots.length < SLOTS_KEPT) freeSlots.push(slot);
+    giveSlot(slot);
   }
+}
+
+function takeSlot(sizeBytes: number): Uint8Array {
+  if (sizeBytes <= SLOT_BYTES) return freeSlots.pop() ?? newSlot(SLOT_BYTES);
+  if (sizeBytes > LARGE_SLOT_BYTES_MAX) return newSlot(sizeBytes);
+  if (sizeBytes > largeSlotBytes) {
+    largeSlotBytes = sizeBytes;
+    largeSlots = [];
+  }
+  return largeSlots.pop() ?? newSlot(largeSlotBytes);
+}
+
+function giveSlot(slot: Uint8Array): void {
+  if (slot.length === SLOT_BYTES) {
+    if (freeSlots.length < SLOTS_KEPT) freeSlots.push(slot);
+  } else if (slot.length === largeSlotBytes && largeSlots.length < LARGE_SLOTS_KEPT) largeSlots.push(slot);
 }
 
 function newSlot(sizeBytes: number): Uint8Array {

@@ -3,6 +3,7 @@ import { ImageError } from '../../errors.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { Findings } from '../findings.ts';
 import type { CheckReport, OpenOptions } from '../format.ts';
+import { giveBack } from './decoded-blocks.ts';
 import { BlockDecoder } from './decoder.ts';
 import { headerWarnings, structureOf, type ZvhdHeader } from './header.ts';
 import { readFirstPage, readLastPage, readListedRecords } from './reader.ts';
@@ -86,7 +87,7 @@ async function checkBlocks(
     signal?.throwIfAborted();
     const structure = recordStructure(header.kind);
     await noting(findings, async () => {
-      await decoder.decode(rank);
+      giveBack(await decoder.decode(rank));
       if (header.compression !== 'zlib' || endsAtFlush(await decoder.payload(rank))) return;
       const message = `the zlib data of block ${list.block(rank)} does not end at a flush: other readers lose their place`;
       findings.add('corruption', structure, message, list.offsetBytes(rank));

@@ -2,6 +2,7 @@ import { ImageError } from '../../errors.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
 import { INFLATE_WINDOW_BYTES, inflatePart } from '../../io/node-inflate.ts';
+import { giveBack } from './decoded-blocks.ts';
 import { titles, type ZvhdHeader } from './header.ts';
 import { RESTART_COUNT_MAX } from './limits.ts';
 import {
@@ -36,9 +37,20 @@ export class BlockDecoder {
     this.#list = list;
   }
 
-  /** The block of a record, whole. Throws IMAGE_MALFORMED for damage. */
+  /** The block of a record, whole, in memory that is the caller's. Throws IMAGE_MALFORMED for damage. */
   async decode(rank: number): Promise<Uint8Array> {
-    const payload = await this.payload(rank);
+    const reading = this.payload(rank);
+    // Its failure is seen when its turn comes; until then it is no unhandled rejection.
+    reading.catch(() => {});
+    // In the order that they were asked for, whichever is read first.
+    const plain = await (this.#isContinuous
+      ? this.#inTurn(async () => this.#decodeContinued(rank, await reading))
+      : this.#decodePayload(rank, await reading));
+    giveBack(await reading);
+    return plain;
+  }
+
+  async #decodePayload(rank: number, payload: Uint8Array): Promise<Uint8Array> {
     const { kind, compression, blockBytes } = this.#header;
     if (compression === 'zstd') {
       const structure = recordStructure(kind);
@@ -48,12 +60,10 @@ export class BlockDecoder {
       const plain = await inflatePart(this.#deflated(rank, payload), blockBytes);
       return plain ?? this.#refuseDamage(rank);
     }
-    if (!this.#isContinuous) {
-      const plain = await this.#keepWindow(rank, inflatePart(this.#deflated(rank, payload), blockBytes));
-      if (plain !== undefined) return plain;
-      if (rank === 0) this.#refuseDamage(rank);
-      this.#isContinuous = true;
-    }
+    const plain = await this.#keepWindow(rank, inflatePart(this.#deflated(rank, payload), blockBytes));
+    if (plain !== undefined) return plain;
+    if (rank === 0) this.#refuseDamage(rank);
+    this.#isContinuous = true;
     return this.#inTurn(() => this.#decodeContinued(rank, payload));
   }
 

@@ -99,13 +99,16 @@ export class ZvhdDisk implements Disk {
     await Promise.all(
       runs.map(async (run) => {
         const part = into.subarray(run.offsetBytes - offsetBytes, run.endBytes - offsetBytes);
-        if (run.rank === undefined) return part.fill(0);
-        const block = await this.#blocks.get(run.rank);
-        signal?.throwIfAborted();
         const withinBytes = run.offsetBytes % this.#header.blockBytes;
-        return part.set(block.subarray(withinBytes, withinBytes + part.length));
+        if (run.rank === undefined) part.fill(0);
+        else {
+          await this.#blocks.use(run.rank, (block) =>
+            part.set(block.subarray(withinBytes, withinBytes + part.length)),
+          );
+        }
       }),
     );
+    signal?.throwIfAborted();
   }
 
   async close(): Promise<void> {}

@@ -10,7 +10,7 @@ export const RECORD_COUNT_MAX: number = 2 ** 24;
 /** No codec makes more of a block, by far; what a payload may take beside two blocks. */
 export const PAYLOAD_SLACK_BYTES: number = 64 * KIB;
 /** Blocks that a reader keeps decompressed, so that reads of parts of them decompress each once. */
-export const DECODED_BYTES_MAX: number = 12 * MIB;
+export const DECODED_BYTES_MAX: number = 8 * MIB;
 /**
  * How often a ZVHD of one continuous stream is decompressed again from its start, for reads that go back: each
  * time costs the whole way.
