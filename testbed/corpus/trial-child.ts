@@ -37,7 +37,7 @@ async function settled(): Promise<void> {
   for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Garbage of the cases before is not this one's; collecting it takes longer than most cases. */
+/** Garbage of what was before is not this way's; collecting it takes longer than most cases. */
 let collectedAtBytes = process.memoryUsage.rss();
 const GARBAGE_BYTES = 8 * 2 ** 20;
 
@@ -51,6 +51,7 @@ process.on('message', async ({ hostile, ways }: TrialRequest) => {
   strays.length = 0;
   const results = await tryCase(hostile, ways, async (way) => {
     await settled();
+    collectGarbage();
     process.send?.(way);
   });
   await settled();

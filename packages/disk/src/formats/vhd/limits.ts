@@ -6,8 +6,8 @@ export const FIXED_SIZE_BYTES_MAX: number = 64 * TIB;
 export const DYNAMIC_SIZE_BYTES_MAX: number = 2040 * GIB;
 /** Sector numbers of the block allocation table have 32 bits; a reader takes all that they can name. */
 export const DYNAMIC_READ_BYTES_MAX: number = 2 * TIB;
-/** 2 TiB in blocks of 128 KiB; 2 MiB is the rule and 512 KiB the smallest that is in use. */
-export const BLOCK_TABLE_BYTES_MAX: number = 64 * MIB;
+/** 2 TiB in blocks of 512 KiB, the smallest that are in use; 2 MiB is the rule. The table is held in memory. */
+export const BLOCK_TABLE_BYTES_MAX: number = 16 * MIB;
 /** Windows paths end at 32767 UTF-16 units. */
 export const LOCATOR_BYTES_MAX: number = 64 * KIB;
 /** Sector bitmaps that a reader keeps, of blocks with unused sectors only. */
