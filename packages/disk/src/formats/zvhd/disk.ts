@@ -10,7 +10,7 @@ import type { RecordList } from './record-list.ts';
 /** The records of a file as far as they are known. */
 export interface KnownRecords {
   readonly list: RecordList;
-  /** Makes the record of this block known, if there is one, and else the next one. */
+  /** Makes the record of this block known; where there is none, the next one. */
   through(block: number, signal?: AbortSignal): Promise<void>;
 }
 

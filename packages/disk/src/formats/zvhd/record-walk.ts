@@ -28,7 +28,7 @@ export class RecordWalk {
     return this.#atBytes;
   }
 
-  /** Makes the record of this block known, if there is one, and with it the next one before or at it. */
+  /** Makes the record of this block known; where there is none, the next one. */
   through(block: number, signal?: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
       while (!this.#ended && this.list.lastBlock < block) await this.#step(signal);
