@@ -102,9 +102,18 @@ class FileSource implements ByteSource {
     try {
       const endBytes = Math.min(toBytes, this.lengthBytes);
       yield* allocatedRangesOf(() => this.descriptor, fromBytes, endBytes, signal);
+      // What was cut off the file looks like a hole at its end.
+      if ((await this.#handle.stat()).size < endBytes) throw this.#shrank();
     } catch (error) {
       throw storeError(error, this.name);
     }
+  }
+
+  #shrank(): StoreError {
+    return new StoreError('STORE_CHANGED', `${this.name} became shorter while it was read`, {
+      where: this.name,
+      hint: 'stop what writes to the file, then try again',
+    });
   }
 
   /** -1 when it is closed. */
@@ -121,12 +130,7 @@ class FileSource implements ByteSource {
         .catch((error) => {
           throw storeError(error, this.name);
         });
-      if (bytesRead === 0) {
-        throw new StoreError('STORE_CHANGED', `${this.name} became shorter while it was read`, {
-          where: this.name,
-          hint: 'stop what writes to the file, then try again',
-        });
-      }
+      if (bytesRead === 0) throw this.#shrank();
       done += bytesRead;
     }
   }
