@@ -20,7 +20,8 @@ function startsWith(bytes: Uint8Array, at: number, text: string): boolean {
 
 function mendVhd(bytes: Uint8Array): void {
   for (const at of [0, bytes.length - 512]) {
-    if (at >= 0 && startsWith(bytes, at, 'conectix')) withVhdChecksum(bytes.subarray(at, at + 512), 64);
+    if (at >= 0 && at + 512 <= bytes.length && startsWith(bytes, at, 'conectix'))
+      withVhdChecksum(bytes.subarray(at, at + 512), 64);
   }
   for (let at = 512; at + 1024 <= Math.min(bytes.length, 64 * KIB); at += 512) {
     if (startsWith(bytes, at, 'cxsparse')) withVhdChecksum(bytes.subarray(at, at + 1024), 36);

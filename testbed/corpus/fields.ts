@@ -44,13 +44,6 @@ export const text = (offsetBytes: number, value: string): Patch => ({
 });
 export const bytesAt = (offsetBytes: number, bytes: Uint8Array): Patch => ({ offsetBytes, bytes });
 
-/** The bytes of several patches, put together from offset 0. */
-export function assembled(lengthBytes: number, ...patches: readonly Patch[]): Uint8Array {
-  const bytes = new Uint8Array(lengthBytes);
-  for (const patch of patches) bytes.set(patch.bytes, patch.offsetBytes);
-  return bytes;
-}
-
 /** Bytes that look random and are the same every time. */
 export function noise(lengthBytes: number, seed = 1): Uint8Array {
   const bytes = new Uint8Array(lengthBytes);

@@ -3,11 +3,12 @@
  * without one, and prints what is wrong, and how much each family took. `--names` prints the cases as well.
  */
 import { families } from './families.ts';
-import { runCases } from './runner.ts';
+import { Runner } from './runner.ts';
 import { problemsOf } from './verdict.ts';
 
 const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const showsNames = process.argv.includes('--names');
+const runner = new Runner();
 let problemCount = 0;
 for (const family of families) {
   const wanted = [...family.cases()].filter(
@@ -17,7 +18,7 @@ for (const family of families) {
   const started = performance.now();
   let cpuMs = 0;
   let grownBytes = 0;
-  for await (const trial of runCases(wanted)) {
+  for await (const trial of runner.run(wanted)) {
     const problems = problemsOf(trial);
     problemCount += problems.length;
     for (const problem of problems) console.log(problem);
@@ -35,4 +36,5 @@ for (const family of families) {
     `${family.name}: ${wanted.length} cases in ${seconds} s, ${Math.round(cpuMs / wanted.length)} ms of processor time a case, at most ${Math.round(grownBytes / 2 ** 20)} MiB`,
   );
 }
+runner.stop();
 process.exitCode = problemCount > 0 ? 1 : 0;

@@ -14,7 +14,7 @@ import type { HostileCase } from './case.ts';
 import { explanation } from './explained.ts';
 import { imageWithoutZeros } from './image.ts';
 import { type Base, mutated, Randomness } from './mutations.ts';
-import { harm, runCases, type Trial } from './runner.ts';
+import { harm, Runner, type Trial } from './runner.ts';
 import { qemuDigest } from './second-opinion.ts';
 
 const { values } = parseArgs({
@@ -48,6 +48,7 @@ const counts = new Map<string, number>();
 const count = (what: string): void => {
   counts.set(what, (counts.get(what) ?? 0) + 1);
 };
+const runner = new Runner();
 let findingCount = 0;
 try {
   const made = await makeBases(folder);
@@ -57,7 +58,7 @@ try {
   const mutations = new Map<string, Mutation>();
   const judging = new Set<Promise<void>>();
   let shownAtMs = performance.now();
-  for await (const trial of runCases(cases(bases, mutations))) {
+  for await (const trial of runner.run(cases(bases, mutations))) {
     const mutation = mutations.get(trial.hostile.name) as Mutation;
     mutations.delete(trial.hostile.name);
     const judged: Promise<void> = judge(trial, mutation).finally(() => judging.delete(judged));
@@ -70,6 +71,7 @@ try {
     );
   }
 } finally {
+  runner.stop();
   rmSync(folder, { recursive: true });
 }
 for (const [what, number] of [...counts].sort()) console.log(`${String(number).padStart(8)}  ${what}`);
@@ -108,9 +110,10 @@ async function judge(trial: Trial, mutation: Mutation): Promise<void> {
   const digest = await qemuDigest(folder, format, mutation.bytes);
   if (digest === undefined) return;
   if (digest === whole.digest) return count(`${format}: read as qemu-img reads it`);
-  const reason = explanation(format, mutation.bytes, whole.warnings);
+  const { sizeBytes, warnings } = whole;
+  const reason = explanation({ format, bytes: mutation.bytes, sizeBytes, warnings });
   if (reason === undefined)
-    report(mutation, `read differently by qemu-img; warnings: ${whole.warnings.join('; ')}`);
+    report(mutation, `read differently by qemu-img; ${sizeBytes} bytes; warnings: ${warnings.join('; ')}`);
   else count(`${format}: read differently by qemu-img: ${reason}`);
 }
 

@@ -136,58 +136,63 @@ class Child {
   }
 }
 
-/**
- * Tries cases in child processes, so many at once, and gives the trials as they end. One that took too much
- * memory is tried once more in a fresh child: what counts is what the case needs by itself.
- */
-export async function* runCases(
-  cases: Iterable<HostileCase> | AsyncIterable<HostileCase>,
-  { childCount = 2, ways = allWays }: { childCount?: number; ways?: readonly Way[] } = {},
-): AsyncGenerator<Trial, void, undefined> {
-  const iterator =
-    Symbol.asyncIterator in cases ? cases[Symbol.asyncIterator]() : toAsync(cases)[Symbol.asyncIterator]();
-  const children: Child[] = [];
-  const idle: number[] = [];
-  const working = new Map<number, Promise<{ index: number; trial: Trial }>>();
-  for (let index = 0; index < childCount; index++) idle.push(index);
-  const tryIn = async (index: number, hostile: HostileCase) => {
-    let child = children[index];
-    if (child === undefined || !child.isAlive) {
-      child = new Child();
-      children[index] = child;
-    }
-    let trial = await child.try(hostile, ways);
-    if (exceedsMemory(trial)) {
-      child.stop();
-      child = new Child();
-      children[index] = child;
-      trial = await child.try(hostile, ways);
-    }
-    return { index, trial };
-  };
-  try {
+/** Child processes that try cases, so many at once. They live on between runs, until they are stopped. */
+export class Runner {
+  readonly #children: (Child | undefined)[];
+
+  constructor(childCount = 2) {
+    this.#children = Array.from({ length: childCount }, () => undefined);
+  }
+
+  /** The trials of the cases, as they end. */
+  async *run(
+    cases: Iterable<HostileCase>,
+    ways: readonly Way[] = allWays,
+  ): AsyncGenerator<Trial, void, undefined> {
+    const waiting = cases[Symbol.iterator]();
+    const idle = [...this.#children.keys()];
+    const working = new Map<number, Promise<{ place: number; trial: Trial }>>();
     for (let done = false; !done || working.size > 0; ) {
       while (!done && idle.length > 0) {
-        const next = await iterator.next();
+        const next = waiting.next();
         if (next.done) done = true;
         else {
-          const index = idle.pop() as number;
-          working.set(index, tryIn(index, next.value));
+          const place = idle.pop() as number;
+          working.set(
+            place,
+            this.#try(place, next.value, ways).then((trial) => ({ place, trial })),
+          );
         }
       }
       if (working.size === 0) continue;
-      const { index, trial } = await Promise.race(working.values());
-      working.delete(index);
-      idle.push(index);
+      const { place, trial } = await Promise.race(working.values());
+      working.delete(place);
+      idle.push(place);
       yield trial;
     }
-  } finally {
-    for (const child of children) child?.stop();
   }
-}
 
-async function* toAsync<Item>(items: Iterable<Item>): AsyncGenerator<Item, void, undefined> {
-  yield* items;
+  /** One that took too much memory is tried once more in a fresh child: what counts is what it needs by itself. */
+  async #try(place: number, hostile: HostileCase, ways: readonly Way[]): Promise<Trial> {
+    const trial = await this.#child(place).try(hostile, ways);
+    if (!exceedsMemory(trial)) return trial;
+    this.#children[place]?.stop();
+    this.#children[place] = undefined;
+    return this.#child(place).try(hostile, ways);
+  }
+
+  #child(place: number): Child {
+    let child = this.#children[place];
+    if (child === undefined || !child.isAlive) {
+      child = new Child();
+      this.#children[place] = child;
+    }
+    return child;
+  }
+
+  stop(): void {
+    for (const child of this.#children) child?.stop();
+  }
 }
 
 export function exceedsMemory({ grownBytes }: Trial): boolean {
