@@ -156,26 +156,32 @@ function adler32(bytes: Uint8Array): number {
 }
 
 function copy(task: CopyTask): readonly number[] {
+  for (const { at, lengthBytes, targetBytes } of placesOf(task)) {
+    writeAll(task.descriptor, task.plain.subarray(at, at + lengthBytes), targetBytes);
+  }
+  return [];
+}
+
+/** Reads the task's bytes and gives what is to be written where; nothing when the copy has failed. */
+function placesOf(task: CopyTask): readonly Place[] {
   const { turns } = task.progress;
-  let places: readonly Place[] = [];
+  // Only where the place of a block depends on those before it.
+  const takesTurns = task.placement.kind === 'packed';
   try {
-    if (Atomics.load(turns, FAILED) === 0) {
-      load(task);
-      const units = dataUnits(task.plain, task.unitBytes);
-      awaitTurn(turns, task.turn);
-      if (Atomics.load(turns, FAILED) === 0) places = placeUnits(task, units);
-    } else awaitTurn(turns, task.turn);
+    const isFailed = Atomics.load(turns, FAILED) !== 0;
+    if (!isFailed) load(task);
+    const units = isFailed ? [] : dataUnits(task.plain, task.unitBytes);
+    if (takesTurns) awaitTurn(turns, task.turn);
+    return Atomics.load(turns, FAILED) === 0 ? placeUnits(task, units) : [];
   } catch (error) {
     stopCopy(task.progress);
     throw error;
   } finally {
-    Atomics.store(turns, TURN, task.turn + 1);
-    Atomics.notify(turns, TURN);
+    if (takesTurns) {
+      Atomics.store(turns, TURN, task.turn + 1);
+      Atomics.notify(turns, TURN);
+    }
   }
-  for (const { at, lengthBytes, targetBytes } of places) {
-    writeAll(task.descriptor, task.plain.subarray(at, at + lengthBytes), targetBytes);
-  }
-  return [];
 }
 
 const ZEROS: Buffer = Buffer.alloc(64 * 1024);

@@ -52,7 +52,10 @@ export interface Place {
   readonly targetBytes: number;
 }
 
-/** Where these units go, neighbours in one piece. To be called in the order of the disk. */
+/**
+ * Where these units go, neighbours in one piece. To be called in the order of the disk where the placement is
+ * packed, in any order and by several threads at once where it is identity.
+ */
 export function placeUnits(task: UnitsToPlace, units: readonly number[]): Place[] {
   const { placement, offsetBytes } = task;
   const places: { at: number; lengthBytes: number; targetBytes: number }[] = [];
@@ -71,18 +74,17 @@ export function placeUnits(task: UnitsToPlace, units: readonly number[]): Place[
 }
 
 function placeBlock({ placed, used }: CopyProgress, placement: BlockPlacement, block: number): number {
-  const isNew = placed[LAST_BLOCK] !== block;
-  if (isNew) {
+  if (placement.kind === 'identity') {
+    Atomics.or(used, Math.floor(block / 8), 1 << (block % 8));
+    return placement.startBytes + block * placement.blockBytes;
+  }
+  const { startBytes, strideBytes, groupBlocks, groupBytes = 0 } = placement;
+  if (placed[LAST_BLOCK] !== block) {
     placed[LAST_BLOCK] = block;
     placed[BLOCK_COUNT] = (placed[BLOCK_COUNT] ?? 0) + 1;
-    const byte = Math.floor(block / 8);
-    used[byte] = (used[byte] ?? 0) | (1 << (block % 8));
-  }
-  if (placement.kind === 'identity') return placement.startBytes + block * placement.blockBytes;
-  const { startBytes, strideBytes, groupBlocks, groupBytes = 0 } = placement;
-  if (groupBlocks !== undefined && isNew) {
-    const group = Math.floor(block / groupBlocks);
-    if (placed[LAST_GROUP] !== group) {
+    Atomics.or(used, Math.floor(block / 8), 1 << (block % 8));
+    const group = groupBlocks === undefined ? undefined : Math.floor(block / groupBlocks);
+    if (group !== undefined && placed[LAST_GROUP] !== group) {
       placed[LAST_GROUP] = group;
       placed[GROUP_COUNT] = (placed[GROUP_COUNT] ?? 0) + 1;
     }
