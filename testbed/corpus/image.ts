@@ -98,12 +98,16 @@ function readImage(image: CorpusImage, offsetBytes: number, into: Uint8Array): v
 function copyPatch({ offsetBytes, bytes, count = 1 }: Patch, fromBytes: number, into: Uint8Array): void {
   const start = Math.max(offsetBytes, fromBytes);
   const end = Math.min(offsetBytes + bytes.length * count, fromBytes + into.length);
-  for (let at = start; at < end; ) {
-    const within = (at - offsetBytes) % bytes.length;
-    const part = bytes.subarray(within, within + Math.min(bytes.length - within, end - at));
-    into.set(part, at - fromBytes);
-    at += part.length;
+  const target = into.subarray(start - fromBytes, Math.max(start, end) - fromBytes);
+  let filled = 0;
+  while (filled < Math.min(target.length, bytes.length)) {
+    const within = (start - offsetBytes + filled) % bytes.length;
+    const part = bytes.subarray(within, within + target.length - filled);
+    target.set(part, filled);
+    filled += part.length;
   }
+  // The first time that it stands there is copied, then both, then all four.
+  for (let done = bytes.length; done < target.length; done *= 2) target.copyWithin(done, 0, done);
 }
 
 /** All bytes of a small image. */

@@ -47,6 +47,8 @@ class Child {
         '--disable-warning=PERM0006',
         '--disable-warning=SecurityWarning',
         '--expose-gc',
+        // As the command runs: the nursery's garbage is nobody's need.
+        '--max-semi-space-size=1',
       ],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

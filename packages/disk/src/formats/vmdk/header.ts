@@ -170,7 +170,7 @@ function requireSaneTables(
     refuse('IMAGE_MALFORMED', `VMDK numGTEsPerGT is ${tableEntryCount}, not 512`, 44);
   }
   if (directoryEntryCount(header) > limits.DIRECTORY_ENTRIES_MAX) {
-    refuse('IMAGE_LIMIT', `a grain directory of ${directoryEntryCount(header)} entries is above 8388608`, 12);
+    refuse('IMAGE_LIMIT', `a grain directory of ${directoryEntryCount(header)} entries is above 2097152`, 12);
   }
 }
 

@@ -12,8 +12,8 @@ export const COMPRESSED_GRAIN_SECTORS_MAX = 2048;
 /** The specification says 512. VirtualBox takes powers of two from 128, qemu none above 512. */
 export const TABLE_ENTRIES_MIN = 128;
 export const TABLE_ENTRIES_MAX = 512;
-/** 32 MiB of memory. 64 TiB in grains of the usual 64 KiB need 2 Mi entries. */
-export const DIRECTORY_ENTRIES_MAX: number = 2 ** 23;
+/** 64 TiB in grains of the usual 64 KiB. The directory is held in memory, more than once where it is checked. */
+export const DIRECTORY_ENTRIES_MAX: number = 2 ** 21;
 /** qemu reads no more of a descriptor. */
 export const DESCRIPTOR_BYTES_MAX: number = MIB;
 /** VMDK_DESCRIPTOR_LINES_MAX of VirtualBox. */
