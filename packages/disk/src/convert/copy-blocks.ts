@@ -6,7 +6,13 @@ import { sinkDescriptorOf } from '../io/node-file.ts';
 import { type CopyTask, runWork, tasksAtOnce } from '../io/node-work.ts';
 import { AllocationMap } from '../view/allocation-map.ts';
 import type { BlockPlacement } from '../view/block-placement.ts';
-import { type CopyProgress, newCopyProgress, placeUnits, stopCopy } from '../view/placed-units.ts';
+import {
+  type CopyProgress,
+  newCopyProgress,
+  placeUnits,
+  stopCopy,
+  type UnitsToPlace,
+} from '../view/placed-units.ts';
 import { readZeroExtended } from '../view/view.ts';
 import { mapOrdered } from './bounded.ts';
 import { SlotPool } from './slot-pool.ts';
@@ -91,42 +97,38 @@ class BlockCopier {
   }
 
   /** Writes what is not zero; gives where the job ends on the disk. */
-  async store({ slot: loaded, offsetBytes, lengthBytes, parts }: LoadedJob): Promise<number> {
-    const slot = loaded ?? this.#slots.take(lengthBytes);
-    const plain = slot.subarray(0, lengthBytes);
-    const endBytes = Math.min(lengthBytes, this.#disk.virtualSizeBytes - offsetBytes);
+  async store({ slot, offsetBytes, lengthBytes, parts }: LoadedJob): Promise<number> {
     const { unitBytes } = this;
     const placement = this.#placement;
     const progress = this.#progress;
-    const task = { plain, offsetBytes, unitBytes, placement, progress };
-    if (this.#descriptor === undefined) await this.#storeHere(task);
-    else {
+    const plain = slot?.subarray(0, lengthBytes);
+    const units = { offsetBytes, lengthBytes, unitBytes, placement, progress };
+    if (this.#descriptor !== undefined) {
       const copy: CopyTask = {
-        ...task,
+        ...units,
         kind: 'copy',
+        plain,
         parts,
-        endBytes,
+        endBytes: Math.min(lengthBytes, this.#disk.virtualSizeBytes - offsetBytes),
         descriptor: this.#descriptor,
         turn: this.#turn++,
       };
       const { format } = this.#disk;
       const names = { source: `the ${format} image`, target: this.#sink.name, structure: `${format} data` };
       await runWork(copy, names);
-    }
-    this.#slots.give(slot);
+    } else if (plain !== undefined) await this.#storeHere(units, plain);
+    if (slot !== undefined) this.#slots.give(slot);
     return offsetBytes + lengthBytes;
   }
 
   /** For sinks that are no files. Jobs come here in order: what is placed before the first wait is too. */
-  async #storeHere(
-    task: Omit<CopyTask, 'kind' | 'parts' | 'endBytes' | 'descriptor' | 'turn'>,
-  ): Promise<void> {
+  async #storeHere(task: UnitsToPlace, plain: Uint8Array): Promise<void> {
     const units: number[] = [];
-    for (let at = 0; at < task.plain.length; at += task.unitBytes) {
-      if (!isZero(task.plain.subarray(at, at + task.unitBytes))) units.push(at);
+    for (let at = 0; at < plain.length; at += task.unitBytes) {
+      if (!isZero(plain.subarray(at, at + task.unitBytes))) units.push(at);
     }
     for (const { at, lengthBytes, targetBytes } of placeUnits(task, units)) {
-      await this.#sink.write(targetBytes, task.plain.subarray(at, at + lengthBytes), this.#signal);
+      await this.#sink.write(targetBytes, plain.subarray(at, at + lengthBytes), this.#signal);
     }
   }
 }

@@ -42,8 +42,10 @@ export interface PackTask extends Task {
 }
 
 /** Writes the units that are not zero to where their blocks go. The answer is empty. */
-export interface CopyTask extends Task, UnitsToPlace {
+export interface CopyTask extends Omit<Task, 'plain'>, UnitsToPlace {
   readonly kind: 'copy';
+  /** The bytes, where they are there already; a thread reads parts into memory of its own, which its caches keep. */
+  readonly plain?: Uint8Array | undefined;
   readonly descriptor: number;
   /** The tasks of one copy, counted from 0, take their turns in this order. */
   readonly turn: number;
@@ -155,22 +157,31 @@ function adler32(bytes: Uint8Array): number {
   return b * 65536 + a;
 }
 
+let own = new Uint8Array(0);
+
+/** The first bytes of this thread's memory. */
+function ownBytes(lengthBytes: number): Uint8Array {
+  if (own.length < lengthBytes) own = new Uint8Array(lengthBytes);
+  return own.subarray(0, lengthBytes);
+}
+
 function copy(task: CopyTask): readonly number[] {
-  for (const { at, lengthBytes, targetBytes } of placesOf(task)) {
-    writeAll(task.descriptor, task.plain.subarray(at, at + lengthBytes), targetBytes);
+  const plain = task.plain ?? ownBytes(task.lengthBytes);
+  for (const { at, lengthBytes, targetBytes } of placesOf(task, plain)) {
+    writeAll(task.descriptor, plain.subarray(at, at + lengthBytes), targetBytes);
   }
   return [];
 }
 
 /** Reads the task's bytes and gives what is to be written where; nothing when the copy has failed. */
-function placesOf(task: CopyTask): readonly Place[] {
+function placesOf(task: CopyTask, plain: Uint8Array): readonly Place[] {
   const { turns } = task.progress;
   // Only where the place of a block depends on those before it.
   const takesTurns = task.placement.kind === 'packed';
   try {
     const isFailed = Atomics.load(turns, FAILED) !== 0;
-    if (!isFailed) load(task);
-    const units = isFailed ? [] : dataUnits(task.plain, task.unitBytes);
+    if (!isFailed) load({ ...task, plain });
+    const units = isFailed ? [] : dataUnits(plain, task.unitBytes);
     if (takesTurns) awaitTurn(turns, task.turn);
     return Atomics.load(turns, FAILED) === 0 ? placeUnits(task, units) : [];
   } catch (error) {

@@ -38,9 +38,9 @@ export function stopCopy({ turns }: CopyProgress): void {
 
 /** Units of a disk that are to be placed. */
 export interface UnitsToPlace {
-  readonly plain: Uint8Array;
-  /** Where the plain bytes begin on the disk: a multiple of the unit. */
+  /** Where they begin on the disk: a multiple of the unit. */
   readonly offsetBytes: number;
+  readonly lengthBytes: number;
   readonly unitBytes: number;
   readonly placement: BlockPlacement;
   readonly progress: CopyProgress;
@@ -64,7 +64,7 @@ export function placeUnits(task: UnitsToPlace, units: readonly number[]): Place[
     const block = Math.floor(guestBytes / placement.blockBytes);
     const blockStart = placeBlock(task.progress, placement, block);
     const targetBytes = blockStart + (guestBytes - block * placement.blockBytes);
-    const lengthBytes = Math.min(task.unitBytes, task.plain.length - at);
+    const lengthBytes = Math.min(task.unitBytes, task.lengthBytes - at);
     const last = places.at(-1);
     const goesOn = last !== undefined && last.at + last.lengthBytes === at;
     if (goesOn && last.targetBytes + last.lengthBytes === targetBytes) last.lengthBytes += lengthBytes;
