@@ -38,6 +38,7 @@ export async function convertFiles(
   try {
     for (const { name } of set.files) sinks.push(await openSink(name));
     const lengths = await writeAll(set, disk, sinks, options);
+    await disk.drain?.(options.signal);
     options.signal?.throwIfAborted();
     for (let i = sinks.length - 1; i >= 0; i--) await sinks[i]?.finish(lengths[i] ?? 0);
     return set.files.map(({ name }, i) => ({ name, lengthBytes: lengths[i] ?? 0 }));

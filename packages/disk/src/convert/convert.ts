@@ -103,6 +103,8 @@ function requireKnownOptions(format: Format, options: PlanOptions): void {
 export async function convert(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
   try {
     const lengthBytes = await writeDisk(disk, sink, options);
+    // What the source ends with may prove it wrong.
+    await disk.drain?.(options.signal);
     options.signal?.throwIfAborted();
     await sink.finish(lengthBytes);
     return lengthBytes;

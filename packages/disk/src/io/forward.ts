@@ -10,6 +10,8 @@ export const WINDOW_BYTES: number = 24 * MIB;
 
 /** What stands for the length of a stream as long as it is not known: 64 TiB, above any file of an image. */
 const OPEN_LENGTH_BYTES: number = 2 ** 46;
+/** Longer reads are done in pieces, each of which is kept until it is copied. */
+const PIECE_BYTES: number = 8 * MIB;
 /** What the recognition of formats looks at has arrived when a source is made. */
 const PROBE_BYTES: number = 64 * 1024;
 
@@ -86,16 +88,22 @@ class ArrivingSource implements OpenEndedSource {
 
   read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
-      signal?.throwIfAborted();
-      const end = offsetBytes + into.length;
-      if (offsetBytes > this.#kept.endBytes + WINDOW_BYTES && offsetBytes > HEAD_BYTES)
-        throw this.#notSequential(offsetBytes);
-      while (this.#kept.endBytes < end) {
-        if ((await this.#arrive(signal)) === undefined) throw this.#ended(end);
+      for (let at = 0; at < into.length; at += PIECE_BYTES) {
+        await this.#readPiece(offsetBytes + at, into.subarray(at, at + PIECE_BYTES), signal);
       }
-      const copied = this.#kept.copy(offsetBytes, into);
-      if (copied < into.length) throw this.#notSequential(offsetBytes + copied);
     });
+  }
+
+  async #readPiece(offsetBytes: number, into: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const end = offsetBytes + into.length;
+    if (offsetBytes > this.#kept.endBytes + WINDOW_BYTES && offsetBytes > HEAD_BYTES)
+      throw this.#notSequential(offsetBytes);
+    while (this.#kept.endBytes < end) {
+      if ((await this.#arrive(signal)) === undefined) throw this.#ended(end);
+    }
+    const copied = this.#kept.copy(offsetBytes, into);
+    if (copied < into.length) throw this.#notSequential(offsetBytes + copied);
   }
 
   async *rest(fromBytes: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {

@@ -27,6 +27,9 @@ export const DICTIONARY_BYTES_MAX: number = 128 * MIB;
 /** Blocks of an xz file: `xz -T` makes one for 24 MiB or more, so these are 24 TiB. Each takes 40 bytes of memory. */
 export const BLOCK_COUNT_MAX: number = 2 ** 20;
 
+/** Streams of an xz file, one after the other: whoever joins files makes a few. Each costs four reads. */
+export const STREAM_COUNT_MAX = 65_536;
+
 /** An index of as many records of the longest form. */
 export const INDEX_BYTES_MAX: number = 18 * BLOCK_COUNT_MAX;
 

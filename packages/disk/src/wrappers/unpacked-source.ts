@@ -1,7 +1,11 @@
+import { MIB } from '../bytes/numbers.ts';
 import { ImageError, invariant } from '../errors.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import { ChunkWindow } from '../io/chunk-window.ts';
 import { AGAIN_PASSES_MAX, FREE_AGAIN_BYTES, HEAD_BYTES, WINDOW_BYTES } from './limits.ts';
+
+/** Longer reads are done in pieces, each of which is kept until it is copied. */
+const PIECE_BYTES: number = 8 * MIB;
 
 /** A place where unpacking can begin: the start of a member, a frame, a block. */
 export interface UnpackEntry {
@@ -66,20 +70,23 @@ class RestartingSource implements UnpackedSource {
   read(offsetBytes: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     invariant(offsetBytes + into.length <= this.lengthBytes, 'read beyond an unpacked file');
     return this.#inTurn(async () => {
-      signal?.throwIfAborted();
-      const copied = this.#kept.copy(offsetBytes, into);
-      if (copied === into.length) return;
-      await this.#approach(offsetBytes + copied);
-      while (this.#kept.endBytes < offsetBytes + into.length) {
-        if (await this.#advance(signal)) continue;
-        throw this.#shorter();
+      for (let at = 0; at < into.length; at += PIECE_BYTES) {
+        await this.#readPiece(offsetBytes + at, into.subarray(at, at + PIECE_BYTES), signal);
       }
-      const rest = into.subarray(copied);
-      invariant(
-        this.#kept.copy(offsetBytes + copied, rest) === rest.length,
-        'what was just unpacked is kept',
-      );
     });
+  }
+
+  async #readPiece(offsetBytes: number, into: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const copied = this.#kept.copy(offsetBytes, into);
+    if (copied === into.length) return;
+    await this.#approach(offsetBytes + copied);
+    while (this.#kept.endBytes < offsetBytes + into.length) {
+      if (!(await this.#advance(signal))) throw this.#shorter();
+    }
+    const rest = into.subarray(copied);
+    const isKept = this.#kept.copy(offsetBytes + copied, rest) === rest.length;
+    invariant(isKept, 'what was just unpacked is kept');
   }
 
   drain(signal?: AbortSignal): Promise<void> {
@@ -87,7 +94,7 @@ class RestartingSource implements UnpackedSource {
       if (this.#isVerified) return;
       while (this.#unverified.size > 0) {
         const running = this.#running !== undefined && this.#unverified.has(this.#entry);
-        if (!running) await this.#startAt(Math.min(...this.#unverified));
+        if (!running) await this.#startAt(this.#unverified.values().reduce((a, b) => Math.min(a, b)));
         const entry = this.#entry;
         const asked = new Set(this.#unverified);
         while (this.#unverified.has(entry) && (await this.#advance(signal)));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Ended, gantry, launcher, startGantry, temporaryFolder } from '../../command.testkit.ts';
@@ -177,4 +177,22 @@ test('a raw disk of a guest that is not trusted is declared inside its wrapper',
   assertOk(info);
   assert.equal(JSON.parse(info.stdout).format, 'raw');
   assert.equal(JSON.parse(info.stdout).virtualSizeBytes, (await stat(qcow2)).size);
+});
+
+test('a silent sender does not hold a command that is interrupted', async (context) => {
+  const folder = await temporaryFolder(context);
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const file of ['-', pipe]) {
+    const child = spawn(process.execPath, ['--conditions=source', launcher, 'disk', 'digest', file]);
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    // More than a pipe holds: when it is written, the command has begun to read.
+    const start = Buffer.alloc(300_000, 1);
+    const sender = file === '-' ? undefined : await open(pipe, 'w');
+    if (sender === undefined) await new Promise((resolve) => child.stdin.write(start, resolve));
+    else await sender.writeFile(start);
+    child.kill('SIGINT');
+    assert.equal(await ended, 130, file);
+    await sender?.close();
+  }
 });

@@ -1,5 +1,5 @@
-import { createReadStream, fstatSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { constants, createReadStream, fstatSync } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type ByteSource, forwardSource, openEndedSource } from '@gantry/disk';
 import { usageError } from '../../errors/command-error.ts';
@@ -25,11 +25,24 @@ export async function openArriving(
     throw usageError('an image is not typed on a terminal', 'lead a file or a command into standard input');
   }
   const stream: Readable = file === '-' ? standardInput() : createReadStream(file);
+  signal.addEventListener('abort', () => void letGo(stream, file), { once: true });
   const bytes = chunksOf(stream);
   if (lengthBytes !== undefined) return forwardSource(bytes, lengthBytes, name);
   const source = await openEndedSource(bytes, name, signal);
   if (source.lengthBytes > 0) return source;
   throw usageError(`${name} is empty`, 'lead a file or a command into it');
+}
+
+/**
+ * A silent sender would hold the process in the opening or the reading of its pipe: both end with a byte that we
+ * send, which nobody takes for the image's any more.
+ */
+async function letGo(stream: Readable, file: string): Promise<void> {
+  stream.destroy();
+  if (file === '-') return;
+  const pipe = await open(file, constants.O_WRONLY + constants.O_NONBLOCK).catch(() => undefined);
+  await pipe?.write('\0').catch(() => {});
+  await pipe?.close();
 }
 
 /** A file that was redirected is read in large pieces, which `process.stdin` does not do. */

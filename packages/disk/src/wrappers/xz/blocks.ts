@@ -2,7 +2,7 @@ import { roundUp } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import { byteChunks } from '../../io/byte-chunks.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
-import { BLOCK_COUNT_MAX, INDEX_BYTES_MAX } from '../limits.ts';
+import { BLOCK_COUNT_MAX, INDEX_BYTES_MAX, STREAM_COUNT_MAX } from '../limits.ts';
 import type { UnpackEntry } from '../unpacked-source.ts';
 import {
   malformed,
@@ -35,7 +35,7 @@ export async function xzBlocks(
     const { startBytes, blocks } = await streamBefore(source, end, signal);
     streams.push(blocks);
     count += blocks.length;
-    if (count > BLOCK_COUNT_MAX || ++streamCount > BLOCK_COUNT_MAX) throw tooManyBlocks(end);
+    if (count > BLOCK_COUNT_MAX || ++streamCount > STREAM_COUNT_MAX) throw tooManyBlocks(end);
     end = await withoutPadding(source, startBytes, signal);
   }
   if (streams.length === 0) throw truncated(source, 0);

@@ -145,7 +145,7 @@ export function parseIndex(index: Uint8Array, offsetBytes: number): IndexRecord[
 }
 
 export function tooManyBlocks(offsetBytes: number): ImageError {
-  return new ImageError('IMAGE_LIMIT', `the xz file has more than ${BLOCK_COUNT_MAX} blocks`, {
+  return new ImageError('IMAGE_LIMIT', 'the xz file has more streams or blocks than any program makes', {
     structure: 'xz index',
     offsetBytes,
     hint: 'decompress it first, with xz -d',

@@ -4,7 +4,7 @@ import { roundUp } from '../../bytes/numbers.ts';
 import { crc32 } from '../../io/node-crc32.ts';
 import { type IncrementalHash, incrementalHash } from '../../io/node-hash.ts';
 import { ByteReader } from '../byte-reader.ts';
-import { BLOCK_COUNT_MAX, INDEX_BYTES_MAX } from '../limits.ts';
+import { BLOCK_COUNT_MAX, INDEX_BYTES_MAX, STREAM_COUNT_MAX } from '../limits.ts';
 import {
   checkLength,
   type IndexRecord,
@@ -28,7 +28,9 @@ export async function* decodeXz(
   const decoder = new Lzma2Decoder();
   try {
     let headerByte = await reader.byte();
+    let streamCount = 0;
     do {
+      if (++streamCount > STREAM_COUNT_MAX) throw tooManyBlocks(reader.takenBytes);
       const start = new Uint8Array(STREAM_HEADER_BYTES);
       start[0] = headerByte;
       start.set(await reader.take(STREAM_HEADER_BYTES - 1), 1);
