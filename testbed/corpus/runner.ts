@@ -9,6 +9,8 @@ import type { TrialReport } from './trial-child.ts';
 export const MEMORY_LIMIT_BYTES: number = 64 * 2 ** 20;
 /** A child that does not answer for so long hangs: the processor time is measured, this only ends the wait. */
 const HANG_MS = 60_000;
+/** USER_HZ of Linux. */
+const CLOCK_TICKS_A_SECOND = 100;
 
 const here = import.meta.dirname;
 const root = dirname(dirname(here));
@@ -29,6 +31,7 @@ class Child {
   readonly #ready: Promise<unknown>;
   #errors = '';
   #died: string | undefined;
+  #busyBefore = 0;
   /** The way that a case is being tried in. */
   #way: Way | undefined;
 
@@ -73,6 +76,8 @@ class Child {
       await this.#ready;
       const before = this.#resident('VmRSS');
       this.#forgetPeak();
+      this.#busyBefore = 0;
+      this.#busyBefore = this.#busySeconds() ?? 0;
       const answered = this.#answer();
       this.#process.send({ hostile, ways });
       const { results, strays } = (await answered) as TrialReport;
@@ -89,7 +94,7 @@ class Child {
     return new Promise((resolve, reject) => {
       if (this.#died !== undefined) return reject(new Error(this.#died));
       const hang = setTimeout(() => {
-        this.#died = `the child did not answer for ${HANG_MS / 1000} s`;
+        this.#died = `the child did not answer for ${HANG_MS / 1000} s, ${this.#busySeconds()} s of them at work`;
         this.#process.kill('SIGKILL');
       }, HANG_MS);
       const settle = () => {
@@ -112,6 +117,17 @@ class Child {
       this.#process.on('message', onMessage);
       this.#process.on('close', onClose);
     });
+  }
+
+  /** Processor time of the child for this case: a loop has much of it, a lost answer none. */
+  #busySeconds(): number | undefined {
+    try {
+      const [, rest = ''] = readFileSync(`/proc/${this.#process.pid}/stat`, 'utf8').split(') ');
+      const [user, system] = rest.split(' ').slice(11, 13).map(Number);
+      return Math.round(((user ?? 0) + (system ?? 0)) / CLOCK_TICKS_A_SECOND - this.#busyBefore);
+    } catch {
+      return undefined;
+    }
   }
 
   /** A number of the child's /proc status, in bytes; only Linux has it. */
