@@ -59,10 +59,10 @@ export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-l
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { Accelerator } from './io/accelerator.ts';
 export { blobSource } from './io/blob.ts';
+export { byteChunks } from './io/byte-chunks.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteRange, type ByteSource, readStructure } from './io/byte-source.ts';
 export type { Compression } from './io/codec.ts';
-export { byteChunks } from './io/byte-chunks.ts';
 export { type ForwardSource, forwardSource, openEndedSource } from './io/forward.ts';
 export {
   type HttpAnswer,
