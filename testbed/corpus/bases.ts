@@ -1,16 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import zlib from 'node:zlib';
 import { convert, formats, memorySink, memorySource, openDisk } from '@gantry/disk';
 import { ociImage, ovaImage, ovfText } from './archives.ts';
 import { noise } from './fields.ts';
-import { bytesOf, type CorpusImage } from './image.ts';
+import { bytesOf, type CorpusImage, imageOfBytes } from './image.ts';
 import { type Base, DATA_BYTE_MIN, metadataWords } from './mutations.ts';
 import { type Cluster, packedClusters, qcow2Image } from './qcow2-image.ts';
 import { vdiImage } from './vdi.ts';
 import { fixedVhdImage, vhdImage } from './vhd.ts';
 import { LOG_GUID, logEntry, vhdxImage } from './vhdx-image.ts';
-import { sparseImage, streamImage } from './vmdk-image.ts';
+import { descriptorText, sparseImage, streamImage } from './vmdk-image.ts';
 
 /** How qemu-img makes a file of a format: its name of the format and options of `convert`. */
 const qemuForms: readonly (readonly [format: string, qemuFormat: string, options: readonly string[]])[] = [
@@ -90,6 +91,21 @@ function handMade(): (readonly [format: string, name: string, image: CorpusImage
       vhdxImage({ header: [{ offsetBytes: 48, bytes: LOG_GUID }], log: [{ offsetBytes: 0, bytes: log }] })
         .image,
     ],
+    [
+      'vmdk',
+      'descriptor',
+      imageOfBytes(Buffer.from(descriptorText('twoGbMaxExtentFlat', ['RW 64 ZERO', 'RW 64 ZERO']))),
+    ],
+    ['gzip', 'of a raw disk', imageOfBytes(zlib.gzipSync(goodDisk()))],
+    ['zstd', 'of a raw disk', imageOfBytes(zlib.zstdCompressSync(goodDisk()))],
+    ['xz', 'of a raw disk', imageOfBytes(execFileSync('xz', ['-c', '-0'], { input: goodDisk() }))],
+    ['gzip', 'of a qcow2', imageOfBytes(zlib.gzipSync(bytesOf(qcow2Image().image)))],
+    ['zstd', 'of a qcow2', imageOfBytes(zlib.zstdCompressSync(bytesOf(qcow2Image().image)))],
+    [
+      'xz',
+      'of a qcow2',
+      imageOfBytes(execFileSync('xz', ['-c', '--block-size=16384'], { input: bytesOf(qcow2Image().image) })),
+    ],
     ['oci', 'by hand', ociImage()],
     ['ova', 'by hand', ovaImage(ovfText())],
   ];
@@ -135,6 +151,7 @@ export async function makeBases(folder: string): Promise<Base[]> {
     add(format, `${format} by qemu-img ${options.join(' ')}`.trim(), readFileSync(path));
     rmSync(path);
   }
+  add('qcow2', 'qcow2 by qemu-img with a snapshot and a bitmap', withSnapshot(folder, raw));
   const disk = await openDisk(memorySource(goodDisk()), { format: 'raw', references: noReferences });
   for (const [format, options, compression] of ourForms) {
     if (formats.find(({ name }) => name === format)?.plan === undefined) continue;
@@ -146,6 +163,20 @@ export async function makeBases(folder: string): Promise<Base[]> {
   for (const [format, name, image] of handMade()) add(format, `${format} ${name}`, bytesOf(image));
   await requireGood(bases);
   return bases;
+}
+
+/** A qcow2 whose present state differs from its snapshot, and that has a dirty bitmap. */
+function withSnapshot(folder: string, raw: string): Uint8Array {
+  const path = join(folder, 'snapshot.qcow2');
+  const commands = [
+    ['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', raw, path],
+    ['qemu-img', 'snapshot', '-c', 'one', path],
+    ['qemu-io', '-f', 'qcow2', '-c', 'write -P 0xaa 8k 16k', path],
+    ['qemu-img', 'bitmap', '--add', path, 'bits'],
+    ['qemu-io', '-f', 'qcow2', '-c', 'write -P 0xbb 64k 4k', path],
+  ];
+  for (const [program = '', ...words] of commands) execFileSync(program, words, { stdio: 'ignore' });
+  return readFileSync(path);
 }
 
 const noReferences = { resolve: () => Promise.reject(new Error('a good file names another')) };
