@@ -1,18 +1,16 @@
-/** Chunks shorter than this are put together: a sender of single bytes would cost a hundred times its bytes. */
-const SHORT_BYTES = 4096;
+const FIRST_BYTES: number = 64 * 1024;
+const CHUNK_BYTES: number = 1024 * 1024;
 
-interface Chunk {
-  readonly offsetBytes: number;
-  readonly bytes: Uint8Array;
-}
-
-/** What is kept of bytes that go by in order: those of the start, and the newest. */
+/** What is kept of bytes that go by in order: those of the start, and the newest. They are copied. */
 export class ChunkWindow {
   readonly #headBytes: number;
   readonly #windowBytes: number;
-  #head: Chunk[] = [];
-  #window: Chunk[] = [];
+  /** Grows up to `headBytes`; the first `headEnd` bytes are there. */
+  #head: Uint8Array = new Uint8Array();
   #headEnd = 0;
+  /** A ring that grows up to `windowBytes`: the byte at `offset` stands at `offset` modulo its length. */
+  #ring: Uint8Array = new Uint8Array();
+  #ringStart = 0;
   #endBytes = 0;
 
   constructor(headBytes: number, windowBytes: number) {
@@ -20,97 +18,105 @@ export class ChunkWindow {
     this.#windowBytes = windowBytes;
   }
 
-  /** Where the next chunk goes. */
+  /** Where the next bytes go. */
   get endBytes(): number {
     return this.#endBytes;
   }
 
-  /** Adds the chunk that follows the one before. */
+  /** Adds the bytes that follow those before. */
   add(bytes: Uint8Array): void {
-    const chunk = { offsetBytes: this.#endBytes, bytes };
+    // Of what comes by again, the start is there already.
+    const known = Math.min(bytes.length, Math.max(0, this.#headEnd - this.#endBytes));
+    const toHead =
+      this.#endBytes > this.#headEnd ? 0 : Math.min(bytes.length - known, this.#headBytes - this.#headEnd);
     this.#endBytes += bytes.length;
-    if (chunk.offsetBytes < this.#headBytes) {
-      // Of what comes by again, the start is there already.
-      if (chunk.offsetBytes === this.#headEnd) {
-        keep(this.#head, chunk);
-        this.#headEnd = this.#endBytes;
-        return;
-      }
-      if (this.#endBytes <= this.#headEnd) return;
-    }
-    keep(this.#window, chunk);
-    const keepFrom = this.#endBytes - this.#windowBytes;
-    let passed = 0;
-    for (const { offsetBytes, bytes: kept } of this.#window) {
-      if (offsetBytes + kept.length >= keepFrom) break;
-      passed++;
-    }
-    if (passed > 0) this.#window.splice(0, passed);
+    this.#addToHead(bytes.subarray(known, known + toHead));
+    this.#addToRing(bytes.subarray(known + toHead));
   }
 
   /** What comes next stands at this place: the window is dropped, the start stays. */
   goTo(offsetBytes: number): void {
-    this.#window = [];
     this.#endBytes = offsetBytes;
+    this.#ringStart = offsetBytes;
   }
 
   /** Forgets everything that is kept. */
   clear(): void {
-    this.#head = [];
-    this.#window = [];
+    this.#head = new Uint8Array();
+    this.#headEnd = 0;
+    this.#ring = new Uint8Array();
+    this.#ringStart = this.#endBytes;
   }
 
-  /** What is kept from a place on, as far as one chunk reaches; undefined when that place is not kept. */
+  /** What is kept from a place on, a copy of at most 1 MiB; undefined when that place is not kept. */
   chunkAt(offsetBytes: number): Uint8Array | undefined {
-    for (const chunks of [this.#head, this.#window]) {
-      const chunk = chunks[firstReaching(chunks, offsetBytes)];
-      if (chunk !== undefined && chunk.offsetBytes <= offsetBytes) {
-        return chunk.bytes.subarray(offsetBytes - chunk.offsetBytes);
-      }
-    }
-    return undefined;
+    const chunk = new Uint8Array(CHUNK_BYTES);
+    const lengthBytes = this.copy(offsetBytes, chunk.subarray(0, this.#endBytes - offsetBytes));
+    return lengthBytes === 0 ? undefined : chunk.subarray(0, lengthBytes);
   }
 
   /** Fills `into` from `offsetBytes`; gives how many bytes were there, from the first one on. */
   copy(offsetBytes: number, into: Uint8Array): number {
-    let at = offsetBytes;
-    const end = offsetBytes + into.length;
-    for (const chunks of [this.#head, this.#window]) {
-      for (let i = firstReaching(chunks, at); i < chunks.length && at < end; i++) {
-        const chunk = chunks[i];
-        if (chunk === undefined || chunk.offsetBytes > at) break;
-        const from = at - chunk.offsetBytes;
-        const part = chunk.bytes.subarray(from, Math.min(chunk.bytes.length, from + end - at));
-        into.set(part, at - offsetBytes);
-        at += part.length;
-      }
+    const fromHead = this.#head.subarray(offsetBytes, Math.min(this.#headEnd, offsetBytes + into.length));
+    into.set(fromHead);
+    let done = fromHead.length;
+    if (offsetBytes + done < this.#ringStart) return done;
+    const end = Math.min(offsetBytes + into.length, this.#endBytes);
+    while (offsetBytes + done < end) {
+      const at = (offsetBytes + done) % this.#ring.length;
+      const part = this.#ring.subarray(at, at + end - offsetBytes - done);
+      into.set(part, done);
+      done += part.length;
     }
-    return at - offsetBytes;
+    return done;
+  }
+
+  #addToHead(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.#head = grown(this.#head, this.#headEnd + bytes.length, this.#headBytes, (larger) =>
+      larger.set(this.#head.subarray(0, this.#headEnd)),
+    );
+    this.#head.set(bytes, this.#headEnd);
+    this.#headEnd += bytes.length;
+  }
+
+  /** Takes what the window is long enough for: the newest. */
+  #addToRing(bytes: Uint8Array): void {
+    const start = this.#endBytes - bytes.length;
+    // What the start holds is not in the ring.
+    const heldStart = Math.min(Math.max(this.#ringStart, this.#headEnd), start);
+    this.#ringStart = heldStart;
+    if (bytes.length === 0) return;
+    const wanted = Math.min(this.#windowBytes, this.#endBytes - heldStart);
+    this.#ring = grown(this.#ring, wanted, this.#windowBytes, (larger) => {
+      for (let at = heldStart; at < start; ) {
+        const from = at % this.#ring.length;
+        const to = at % larger.length;
+        const lengthBytes = Math.min(this.#ring.length - from, larger.length - to, start - at);
+        larger.set(this.#ring.subarray(from, from + lengthBytes), to);
+        at += lengthBytes;
+      }
+    });
+    const kept = bytes.subarray(Math.max(0, bytes.length - this.#ring.length));
+    for (let done = 0; done < kept.length; ) {
+      const at = (this.#endBytes - kept.length + done) % this.#ring.length;
+      const part = kept.subarray(done, done + this.#ring.length - at);
+      this.#ring.set(part, at);
+      done += part.length;
+    }
+    this.#ringStart = Math.max(this.#ringStart, this.#endBytes - this.#ring.length);
   }
 }
 
-/** Adds a chunk, to the one before where both are short. */
-function keep(chunks: Chunk[], chunk: Chunk): void {
-  const before = chunks.at(-1);
-  if (before === undefined || before.bytes.length + chunk.bytes.length > SHORT_BYTES) {
-    chunks.push(chunk);
-    return;
-  }
-  const bytes = new Uint8Array(before.bytes.length + chunk.bytes.length);
-  bytes.set(before.bytes);
-  bytes.set(chunk.bytes, before.bytes.length);
-  chunks[chunks.length - 1] = { offsetBytes: before.offsetBytes, bytes };
-}
-
-/** Index of the first chunk that ends behind the offset. */
-function firstReaching(chunks: readonly Chunk[], offsetBytes: number): number {
-  let low = 0;
-  let high = chunks.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const chunk = chunks[middle];
-    if (chunk !== undefined && chunk.offsetBytes + chunk.bytes.length <= offsetBytes) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** The buffer, or one of at least `wantedBytes`, twice as long as long as that is below the most. */
+function grown(
+  buffer: Uint8Array,
+  wantedBytes: number,
+  mostBytes: number,
+  fill: (larger: Uint8Array) => void,
+): Uint8Array {
+  if (wantedBytes <= buffer.length) return buffer;
+  const larger = new Uint8Array(Math.min(mostBytes, Math.max(FIRST_BYTES, wantedBytes, 2 * buffer.length)));
+  fill(larger);
+  return larger;
 }

@@ -18,8 +18,8 @@ export const AGAIN_PASSES_MAX = 4;
 export const FREE_AGAIN_BYTES: number = 4 * GIB;
 
 /** Kept of what was unpacked: enough for the tables of most images, since a reader that goes back starts again. */
-export const HEAD_BYTES: number = 16 * MIB;
-export const WINDOW_BYTES: number = 24 * MIB;
+export const HEAD_BYTES: number = 8 * MIB;
+export const WINDOW_BYTES: number = 12 * MIB;
 
 /** `xz -9` has 64 MiB and `zstd --ultra -22` 128 MiB; more is only made on request, and would not fit beside the rest. */
 export const DICTIONARY_BYTES_MAX: number = 128 * MIB;

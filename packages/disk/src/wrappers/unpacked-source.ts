@@ -5,13 +5,13 @@ import { ChunkWindow } from '../io/chunk-window.ts';
 import { AGAIN_PASSES_MAX, FREE_AGAIN_BYTES, HEAD_BYTES, WINDOW_BYTES } from './limits.ts';
 
 /** Longer reads are done in pieces, each of which is kept until it is copied. */
-const PIECE_BYTES: number = 8 * MIB;
+const PIECE_BYTES: number = 4 * MIB;
 
 /** A place where unpacking can begin: the start of a member, a frame, a block. */
 export interface UnpackEntry {
   /** Where its first byte stands in what is unpacked. */
   readonly outputBytes: number;
-  /** Unpacks from here to the end of the file. */
+  /** Unpacks from here to the end of the file. A chunk that fills its buffer is its taker's, buffer and all. */
   start(signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
@@ -23,7 +23,7 @@ export interface UnpackedSource extends ByteSource {
 
 /**
  * The bytes inside a compressed file, of known length. Reading forward unpacks once; going back, further than
- * what is kept, unpacks again from the entry before, which is bounded: then IMAGE_NOT_SEQUENTIAL. Memory: 40 MiB
+ * what is kept, unpacks again from the entry before, which is bounded: then IMAGE_NOT_SEQUENTIAL. Memory: 20 MiB
  * and the dictionary. Closing it leaves the file open.
  */
 export function unpackedSource(
@@ -34,6 +34,11 @@ export function unpackedSource(
   againBytesMax: number = FREE_AGAIN_BYTES + AGAIN_PASSES_MAX * lengthBytes,
 ): UnpackedSource {
   return new RestartingSource(name, lengthBytes, entries, isVerified, againBytesMax);
+}
+
+/** At once: the garbage collector would let tens of MiB of such chunks gather first. */
+function giveBack({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 class RestartingSource implements UnpackedSource {
@@ -159,6 +164,7 @@ class RestartingSource implements UnpackedSource {
     const end = from + value.length;
     if (end > this.lengthBytes) throw this.#malformed('gives more than it says');
     this.#kept.add(value);
+    giveBack(value);
     for (; (this.#entries[this.#entry + 1]?.outputBytes ?? Number.POSITIVE_INFINITY) < end; this.#entry++) {
       this.#unverified.delete(this.#entry);
       this.#unverified.add(this.#entry + 1);
