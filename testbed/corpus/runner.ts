@@ -7,8 +7,10 @@ import type { TrialReport } from './trial-child.ts';
 
 /** What a case may take above what the process had: 64 MiB. */
 export const MEMORY_LIMIT_BYTES: number = 64 * 2 ** 20;
-/** A child that does not answer for so long hangs: the processor time is measured, this only ends the wait. */
-const HANG_MS = 60_000;
+/** A child that takes this much processor time, or this long, for one case hangs: it only ends the wait for it. */
+const HANG_BUSY_SECONDS = 30;
+const HANG_MS = 300_000;
+const HANG_LOOKS_EVERY_MS = 1000;
 /** USER_HZ of Linux. */
 const CLOCK_TICKS_A_SECOND = 100;
 
@@ -93,12 +95,16 @@ class Child {
   #answer(): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#died !== undefined) return reject(new Error(this.#died));
-      const hang = setTimeout(() => {
-        this.#died = `the child did not answer for ${HANG_MS / 1000} s, ${this.#busySeconds()} s of them at work`;
+      const started = performance.now();
+      const hang = setInterval(() => {
+        const busySeconds = this.#busySeconds() ?? 0;
+        const waitedMs = performance.now() - started;
+        if (busySeconds < HANG_BUSY_SECONDS && waitedMs < HANG_MS) return;
+        this.#died = `the child did not answer for ${Math.round(waitedMs / 1000)} s, ${busySeconds} s of them at work`;
         this.#process.kill('SIGKILL');
-      }, HANG_MS);
+      }, HANG_LOOKS_EVERY_MS);
       const settle = () => {
-        clearTimeout(hang);
+        clearInterval(hang);
         this.#process.off('message', onMessage);
         this.#process.off('close', onClose);
       };
