@@ -208,6 +208,23 @@ function sharedVmdk(tableCount: number): CorpusImage {
   return imageOf((grain + grainSectors) * SECTOR, ...patches);
 }
 
+/** monolithicSparse with a directory all of whose entries name one table, and all of that one grain. */
+function sharedTable(entryCount: number): CorpusImage {
+  const directorySectors = entryCount / 128;
+  const tableSector = 21 + directorySectors;
+  const grain = Math.ceil((tableSector + 4) / 128) * 128;
+  const capacitySectors = entryCount * 512 * 128;
+  return imageOf(
+    (grain + 128) * SECTOR,
+    ...headerPatches(0, { flags: 1, capacitySectors, directorySector: 21, overheadSectors: grain }),
+    le64(20, 128),
+    text(SECTOR, descriptorText('monolithicSparse', [`RW ${capacitySectors} SPARSE "disk.vmdk"`])),
+    { ...le32(21 * SECTOR, tableSector), count: entryCount },
+    { ...le32(tableSector * SECTOR, grain), count: 512 },
+    bytesAt(grain * SECTOR, noise(128 * SECTOR)),
+  );
+}
+
 /** A VHD of many blocks: its table alone is long. */
 function longVhd(entryCount: number, entry: number): CorpusImage {
   const blockBytes = 128 * 1024;
@@ -239,6 +256,12 @@ function* otherBombs(): Generator<HostileCase> {
     image: sharedVmdk(512),
     expected: AMPLIFIED,
     onlyWhole: true,
+  };
+  yield {
+    name: 'vmdk bomb: a directory of 65536 entries that all name one grain table',
+    format: 'vmdk',
+    image: sharedTable(65_536),
+    expected: MALFORMED,
   };
   yield {
     name: 'vhd bomb: a table of 2 Mi entries that all name one block',

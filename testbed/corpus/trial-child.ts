@@ -19,6 +19,16 @@ export interface TrialReport {
   readonly strays: readonly string[];
 }
 
+for (const [scope, reference] of [
+  ['fs.read', '/etc/passwd'],
+  ['fs.write'],
+  ['net'],
+  ['child'],
+  ['addon'],
+] as const) {
+  if (process.permission?.has(scope, reference) !== false) throw new Error(`the child may use ${scope}`);
+}
+
 const strays: string[] = [];
 
 // Not `inspector`: Node asks for it whenever a thread starts.
