@@ -109,6 +109,7 @@ async function judge(trial: Trial, mutation: Mutation): Promise<void> {
   if (whole.sizeBytes > COMPARED_BYTES) return;
   const digest = await qemuDigest(folder, format, mutation.bytes);
   if (digest === undefined) return;
+  if (digest === 'refused') return count(`${format}: read, and refused by qemu-img`);
   if (digest === whole.digest) return count(`${format}: read as qemu-img reads it`);
   const { sizeBytes, warnings } = whole;
   const reason = explanation({ format, bytes: mutation.bytes, sizeBytes, warnings });

@@ -17,7 +17,7 @@ const drivers: Readonly<Record<string, string>> = {
   vmdk: 'vmdk',
 };
 
-/** What qemu-img reads of an image, as a digest; undefined when it refuses it or does not know the format. */
+/** What qemu-img reads of an image, as a digest, or `refused`; undefined where it does not know the format. */
 export async function qemuDigest(
   folder: string,
   format: string,
@@ -39,7 +39,7 @@ export async function qemuDigest(
     });
     return await diskDigest(disk);
   } catch {
-    return undefined;
+    return 'refused';
   } finally {
     await rm(image, { force: true });
     await rm(raw, { force: true });
