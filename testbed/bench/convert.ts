@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../house/files.ts';
-import { makeNoiseDisk, makeSmallerDisk, makeSystemDisk, makeTinyDisk } from './disk.ts';
+import { makeMiddleDisk, makeNoiseDisk, makeSmallerDisk, makeSystemDisk, makeTinyDisk } from './disk.ts';
 import { inTurn, type Run, timed } from './measure.ts';
 
 interface Form {
@@ -44,6 +44,7 @@ const forms = {
 
 const disks = {
   'ext4, 1 GB': makeSystemDisk,
+  'ext4, 0.5 GB': makeMiddleDisk,
   'ext4, 0.2 GB': makeSmallerDisk,
   'noise, 0.5 GB': (folder: string) => makeNoiseDisk(folder, 'noise.raw', 2 ** 30, 512),
   'noise, 0.5 GB in 1 TiB': (folder: string) => makeNoiseDisk(folder, 'sparse.raw', 2 ** 40, 512),
@@ -63,12 +64,12 @@ const { raw, qcow2, zlib, zstd, stream, vdi, vhd, vhdx } = forms;
 const rows: Readonly<Record<string, Row>> = {
   'raw-zlib': { disk: 'ext4, 0.2 GB', from: raw, to: zlib, aim: 3.3 },
   'raw-stream': { disk: 'ext4, 0.2 GB', from: raw, to: stream, aim: 6 },
-  'stream-raw': { disk: 'ext4, 0.2 GB', from: stream, to: raw, aim: 4.5 },
-  'zlib-raw': { disk: 'ext4, 0.2 GB', from: zlib, to: raw, aim: 2.5 },
+  'stream-raw': { disk: 'ext4, 0.5 GB', from: stream, to: raw, aim: 4.5 },
+  'zlib-raw': { disk: 'ext4, 0.5 GB', from: zlib, to: raw, aim: 2.5 },
   'stream-zlib': { disk: 'ext4, 0.2 GB', from: stream, to: zlib, aim: 4 },
   'zlib-stream': { disk: 'ext4, 0.2 GB', from: zlib, to: stream, aim: 12 },
-  'raw-zstd': { disk: 'ext4, 0.2 GB', from: raw, to: zstd, aim: 1.8 },
-  'zstd-raw': { disk: 'ext4, 0.2 GB', from: zstd, to: raw, aim: 1.4 },
+  'raw-zstd': { disk: 'ext4, 0.5 GB', from: raw, to: zstd, aim: 1.8 },
+  'zstd-raw': { disk: 'ext4, 0.5 GB', from: zstd, to: raw, aim: 1.4 },
   'raw-qcow2': { disk: 'ext4, 1 GB', from: raw, to: qcow2, aim: 1.2 },
   'raw-vdi': { disk: 'ext4, 1 GB', from: raw, to: vdi, aim: 1.2 },
   'raw-vhd': { disk: 'ext4, 1 GB', from: raw, to: vhd, aim: 1.2 },

@@ -38,6 +38,11 @@ export function makeSystemDisk(folder: string): string {
   return makeFileSystem(folder, 'system.raw', SOURCES, 1100, '2G');
 }
 
+/** The same with about half as much. */
+export function makeMiddleDisk(folder: string): string {
+  return makeFileSystem(folder, 'middle.raw', ['/usr/bin', ...SMALL_SOURCES], 480, '2G');
+}
+
 /** The same of 1 GiB with about 200 MiB, for what is slow. */
 export function makeSmallerDisk(folder: string): string {
   return makeFileSystem(folder, 'smaller.raw', SMALL_SOURCES, 210, '1G');
