@@ -95,10 +95,25 @@ class TableDecoder {
       const high = this.#table.getUint32(at);
       const low = this.#table.getUint32(at + 4);
       const offsetBytes = tableGuestBytes + index * clusterBytes;
-      if ((high & 0x40000000) !== 0) yield this.#compressed(at, high, low, offsetBytes);
+      const holesEnd = this.#unusedEnd(index, end);
+      if (holesEnd > index) {
+        yield { kind: 'hole', offsetBytes, lengthBytes: (holesEnd - index) * clusterBytes };
+        index = holesEnd - 1;
+      } else if ((high & 0x40000000) !== 0) yield this.#compressed(at, high, low, offsetBytes);
       else if (extendedL2) yield* this.#subclusters(at, high, low, offsetBytes);
       else yield this.#standard(at, high, low, offsetBytes);
     }
+  }
+
+  /** Where the entries end, from `index` on, that are all zero: most of the table of a sparse disk. */
+  #unusedEnd(index: number, end: number): number {
+    const { l2EntryBytes } = this.#header;
+    for (let entry = index; entry < end; entry++) {
+      for (let at = entry * l2EntryBytes; at < (entry + 1) * l2EntryBytes; at += 4) {
+        if (this.#table.getUint32(at) !== 0) return entry;
+      }
+    }
+    return end;
   }
 
   #place(at: number): Place {
@@ -107,7 +122,6 @@ class TableDecoder {
 
   #standard(at: number, high: number, low: number, offsetBytes: number): ClusterRun {
     const lengthBytes = this.#header.clusterBytes;
-    if (high === 0 && low === 0) return { kind: 'hole', offsetBytes, lengthBytes };
     if ((low & 1) !== 0 && this.#header.version === 3) return { kind: 'zero', offsetBytes, lengthBytes };
     const hostBytes = this.#hostCluster(at, high, low);
     return { kind: 'data', offsetBytes, lengthBytes, hostBytes };
