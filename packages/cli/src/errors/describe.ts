@@ -65,7 +65,7 @@ export function isStoreError(error: unknown): error is StoreError {
 function hintWithFlag(error: ImageError): string | undefined {
   if (error.code === 'IMAGE_AMBIGUOUS') return 'say what it is with --from FORMAT';
   if (error.code !== 'IMAGE_REFERENCE' || error.hint === undefined) return error.hint;
-  return `${error.hint} (--reference NAME=[FORMAT:]FILE)`;
+  return `${error.hint} (--reference NAME=[FORMAT:]FILE, or --references-from FOLDER)`;
 }
 
 function causeText(cause: unknown): string | undefined {
