@@ -2,8 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { HostileCase } from './case.ts';
-import { ways as allWays, CPU_LIMIT_MS, type Way, type WayResult } from './trial.ts';
+import { CPU_LIMIT_MS } from './trial.ts';
 import type { TrialReport } from './trial-child.ts';
+import { ways as allWays, type Way, type WayResult } from './ways.ts';
 
 /** What a case may take above what the process had: 64 MiB. */
 export const MEMORY_LIMIT_BYTES: number = 64 * 2 ** 20;

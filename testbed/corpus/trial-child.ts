@@ -6,7 +6,8 @@ import { subscribe } from 'node:diagnostics_channel';
 import { convert, diskDigest, memorySink, memorySource, openDisk } from '@gantry/disk';
 import type { HostileCase } from './case.ts';
 import { pattern } from './fields.ts';
-import { tryCase, type Way, type WayResult } from './trial.ts';
+import { tryCase } from './trial.ts';
+import type { Way, WayResult } from './ways.ts';
 
 export interface TrialRequest {
   readonly hostile: HostileCase;

@@ -1,6 +1,6 @@
 import type { Expected, HostileCase } from './case.ts';
 import { harm, type Trial } from './runner.ts';
-import type { WayResult } from './trial.ts';
+import type { WayResult } from './ways.ts';
 
 /** Everything that is not as it should be about how a case ended, one line each; empty when all is right. */
 export function problemsOf(trial: Trial): string[] {

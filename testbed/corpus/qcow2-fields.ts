@@ -1,0 +1,135 @@
+import {
+  type Expected,
+  LIMIT,
+  MALFORMED,
+  REFERENCE,
+  refusedOrReads,
+  TRUNCATED,
+  UNSUPPORTED,
+} from './case.ts';
+import { be32, be64, bytesAt, u8 } from './fields.ts';
+import { bent, bytesOf } from './image.ts';
+import { packedEntry, type Qcow2Image } from './qcow2-image.ts';
+import { COMPRESSED, COPIED, type Row } from './qcow2-rows.ts';
+
+export function headerRows({ l1, refcountTable }: Qcow2Image, same: Expected): Row[] {
+  return [
+    ['no mark', MALFORMED, u8(0, 0)],
+    ['version 0', UNSUPPORTED, be32(4, 0)],
+    ['version 4', UNSUPPORTED, be32(4, 4)],
+    ['version 0xffffffff', UNSUPPORTED, be32(4, 0xffffffff)],
+    ['l1_size 0', MALFORMED, be32(36, 0)],
+    ['l1_size 0x7fffffff', LIMIT, be32(36, 0x7fffffff)],
+    ['l1_size 0xffffffff', LIMIT, be32(36, 0xffffffff)],
+    ['an L1 table of 32 MiB in a small file', TRUNCATED, be32(36, 4 * 2 ** 20)],
+    ['an L1 table smaller than the size needs', MALFORMED, be64(24, 2n ** 40n)],
+    ['size 2^53', LIMIT, be64(24, 2n ** 53n)],
+    ['size 2^60', LIMIT, be64(24, 2n ** 60n)],
+    ['size 2^63', LIMIT, be64(24, 2n ** 63n)],
+    ['size 2^64 - 1', LIMIT, be64(24, 2n ** 64n - 1n)],
+    ['size 64 TiB and a sector', LIMIT, be64(24, 2n ** 46n + 512n)],
+    ['cluster_bits 0', MALFORMED, be32(20, 0)],
+    ['cluster_bits 8', MALFORMED, be32(20, 8)],
+    ['cluster_bits 22', MALFORMED, be32(20, 22)],
+    ['cluster_bits 32', MALFORMED, be32(20, 32)],
+    ['cluster_bits 64', MALFORMED, be32(20, 64)],
+    ['cluster_bits 0xffffffff', MALFORMED, be32(20, 0xffffffff)],
+    ['refcount table of 0 clusters', MALFORMED, be32(56, 0)],
+    ['refcount table of 0xffffffff clusters', LIMIT, be32(56, 0xffffffff)],
+    ['L1 table past the end', TRUNCATED, be64(40, 2n ** 40n)],
+    ['L1 table at 2^63', LIMIT, be64(40, 2n ** 63n)],
+    ['L1 table at 2^64 - 4096', LIMIT, be64(40, 2n ** 64n - 4096n)],
+    ['L1 table unaligned', MALFORMED, be64(40, l1 + 8)],
+    ['L1 table in the header', MALFORMED, be64(40, 0)],
+    ['refcount table unaligned', MALFORMED, be64(48, refcountTable + 8)],
+    ['header_length 0xfffffff8', MALFORMED, be32(100, 0xfffffff8)],
+    ['header_length 0', MALFORMED, be32(100, 0)],
+    ['header_length 96', MALFORMED, be32(100, 96)],
+    ['header_length 103', MALFORMED, be32(100, 103)],
+    ['incompatible bit 5', UNSUPPORTED, be64(72, 32)],
+    ['incompatible bit 63', UNSUPPORTED, be64(72, COPIED)],
+    ['the corrupt bit', MALFORMED, be64(72, 2)],
+    ['an external data file without a name', REFERENCE, be64(72, 4)],
+    ['the zstd bit with type 0', MALFORMED, be64(72, 8)],
+    ['type 1 without the zstd bit', MALFORMED, u8(104, 1)],
+    ['compression type 7', UNSUPPORTED, be64(72, 8), u8(104, 7)],
+    ['extended L2 in clusters of 4 KiB', MALFORMED, be64(72, 16)],
+    ['refcount_order 7', MALFORMED, be32(96, 7)],
+    ['refcount_order 0xffffffff', MALFORMED, be32(96, 0xffffffff)],
+    ['65537 snapshots', LIMIT, be32(60, 65537)],
+    ['AES', UNSUPPORTED, be32(32, 1)],
+    ['LUKS without its header', UNSUPPORTED, be32(32, 2)],
+    ['crypt_method 3', UNSUPPORTED, be32(32, 3)],
+    ['an extension of 0xfffffff0 bytes', MALFORMED, be32(112, 0x12345678), be32(116, 0xfffffff0)],
+    [
+      'an extension one byte longer than its cluster',
+      MALFORMED,
+      be32(112, 0x12345678),
+      be32(116, 4096 - 119),
+    ],
+    ['a bitmaps extension of 8 bytes', MALFORMED, be64(88, 1), be32(112, 0x23852875), be32(116, 8)],
+    [
+      'the compatible and autoclear bits all set, no bitmaps',
+      same,
+      be64(80, 2n ** 64n - 1n),
+      be64(88, 0xfffffffdn),
+    ],
+    ['backing name of 1024 bytes', MALFORMED, be64(8, 512), be32(16, 1024)],
+    ['backing name of 0xffffffff bytes', MALFORMED, be64(8, 512), be32(16, 0xffffffff)],
+    ['backing name past the first cluster', MALFORMED, be64(8, 4090), be32(16, 10)],
+    ['backing name at 2^63', MALFORMED, be64(8, COPIED), be32(16, 10)],
+    ['the refcount table names itself', same, be64(refcountTable, refcountTable)],
+    ['the refcount table names places past the end', same, be64(refcountTable, 2n ** 50n)],
+    ['the refcount block is all ones', same, bytesAt(refcountTable + 4096, new Uint8Array(4096).fill(255))],
+  ];
+}
+
+export function tableRows(good: Qcow2Image): Row[] {
+  const { l1, refcountTable, refcountBlock, entry, data, image, content } = good;
+  const l2 = good.l2.get(0) ?? 0;
+  const dataAt = (cluster: number) => BigInt(data.get(cluster) ?? 0);
+  return [
+    ['L2 table unaligned', MALFORMED, be64(l1, l2 + 512)],
+    ['L2 table past the end', TRUNCATED, be64(l1, 2n ** 50n)],
+    ['L2 table at the end', TRUNCATED, be64(l1, image.lengthBytes)],
+    ['L2 table is the L1 table', MALFORMED, be64(l1, l1)],
+    ['L2 table is the header', MALFORMED, be64(l1, COPIED)],
+    ['L2 table is the refcount table', MALFORMED, be64(l1, refcountTable)],
+    ['reserved bit 60 of an L1 entry', MALFORMED, be64(l1, COPIED | (1n << 60n) | BigInt(l2))],
+    ['reserved bit 3 of an L1 entry', MALFORMED, be64(l1, COPIED | BigInt(l2 + 8))],
+    ['data in the header', MALFORMED, be64(entry(0), COPIED)],
+    ['data in the L1 table', MALFORMED, be64(entry(0), l1)],
+    ['data in the refcount table', MALFORMED, be64(entry(0), refcountTable)],
+    ['data unaligned', MALFORMED, be64(entry(1), dataAt(1) + 512n)],
+    ['data past the end', TRUNCATED, be64(entry(1), 2n ** 50n)],
+    ['data at the end', TRUNCATED, be64(entry(15), image.lengthBytes)],
+    ['reserved bit 61 of an L2 entry', MALFORMED, be64(entry(1), COPIED | (1n << 61n) | dataAt(1))],
+    ['reserved bit 56 of an L2 entry', MALFORMED, be64(entry(1), COPIED | (1n << 56n) | dataAt(1))],
+    ['reserved bit 1 of an L2 entry', MALFORMED, be64(entry(1), COPIED | dataAt(1) | 2n)],
+    ['compressed past the end', TRUNCATED, be64(entry(1), COMPRESSED | (2n ** 50n))],
+    ['compressed at 2^57', MALFORMED, be64(entry(1), COMPRESSED | (2n ** 57n))],
+    ['compressed and COPIED', MALFORMED, be64(entry(1), COPIED | COMPRESSED | dataAt(1))],
+    ['compressed garbage', MALFORMED, be64(entry(1), packedEntry(Number(dataAt(0)), 4096, 12))],
+    [
+      'compressed in the last byte of the file',
+      MALFORMED,
+      be64(entry(1), COMPRESSED | BigInt(image.lengthBytes - 1)),
+    ],
+    ['compressed data in the header', MALFORMED, be64(entry(1), packedEntry(4, 500, 12))],
+    ['data in its own L2 table', MALFORMED, be64(entry(0), COPIED | BigInt(l2))],
+    [
+      'two clusters at one place',
+      refusedOrReads(bent(content, bytesAt(4096, bytesOf(content).subarray(0, 4096))), 'IMAGE_MALFORMED'),
+      be64(entry(1), COPIED | dataAt(0)),
+    ],
+    // Refcounts are not needed to read, so a reader may not know where their blocks are.
+    [
+      'data in the refcount block',
+      refusedOrReads(
+        bent(content, bytesAt(0, bytesOf(image).subarray(refcountBlock, refcountBlock + 4096))),
+        'IMAGE_MALFORMED',
+      ),
+      be64(entry(0), COPIED | BigInt(refcountBlock)),
+    ],
+  ];
+}
