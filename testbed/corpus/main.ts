@@ -26,7 +26,8 @@ for (const family of families) {
       const ends = trial.results.map(
         ({ way, end, cpuMs: ms }) => `${way} ${'code' in end ? end.code : end.kind} ${ms}`,
       );
-      console.log(`  ${trial.hostile.name}: ${ends.join(', ')} ms`);
+      const grownMib = Math.round((trial.grownBytes ?? 0) / 2 ** 20);
+      console.log(`  ${trial.hostile.name}: ${ends.join(', ')} ms, ${grownMib} MiB`);
     }
     for (const result of trial.results) cpuMs += result.cpuMs;
     grownBytes = Math.max(grownBytes, trial.grownBytes ?? 0);

@@ -108,7 +108,10 @@ export class ChunkWindow {
   }
 }
 
-/** The buffer, or one of at least `wantedBytes`, twice as long as long as that is below the most. */
+/**
+ * The buffer, or one of at least `wantedBytes`. Beyond a few short ones it has the full length at once: memory that
+ * nobody has written to is none, where buffers that double leave as much again behind them.
+ */
 function grown(
   buffer: Uint8Array,
   wantedBytes: number,
@@ -116,7 +119,8 @@ function grown(
   fill: (larger: Uint8Array) => void,
 ): Uint8Array {
   if (wantedBytes <= buffer.length) return buffer;
-  const larger = new Uint8Array(Math.min(mostBytes, Math.max(FIRST_BYTES, wantedBytes, 2 * buffer.length)));
+  const lengthBytes = [FIRST_BYTES, CHUNK_BYTES].find((length) => length >= wantedBytes) ?? mostBytes;
+  const larger = new Uint8Array(Math.min(mostBytes, lengthBytes));
   fill(larger);
   return larger;
 }
