@@ -162,9 +162,11 @@ class SparseCheck {
   /** A file whose tables are in front ends with a sector of zeros; who reads it as a stream waits for that. */
   async #checkStreamEnd(): Promise<void> {
     const offsetBytes = this.#grainsEndBytes;
-    const end = new Uint8Array(Math.max(0, Math.min(SECTOR_BYTES, this.#source.lengthBytes - offsetBytes)));
-    await this.#source.read(offsetBytes, end, this.#signal);
-    if (end.length === SECTOR_BYTES && isZero(end)) return;
+    if (offsetBytes + SECTOR_BYTES <= this.#source.lengthBytes) {
+      const end = new Uint8Array(SECTOR_BYTES);
+      await this.#source.read(offsetBytes, end, this.#signal);
+      if (isZero(end)) return;
+    }
     const message =
       'no end-of-stream marker follows the last grain; VirtualBox cannot read such a file from an OVA';
     this.#findings.add('warning', 'VMDK end-of-stream marker', message, offsetBytes);
