@@ -121,6 +121,16 @@ export function* streamCases(): Generator<HostileCase> {
       ? { ...hostile, expected: refusedOrReads(front.content, 'IMAGE_TRUNCATED', 'IMAGE_MALFORMED') }
       : hostile;
   }
+  // The zeros behind the last record, and the sector of zeros behind that, are nobody's data.
+  for (const missingBytes of [1, 511, 513, 700, 1023]) {
+    yield {
+      name: `vmdk stream, tables first: ${missingBytes} bytes of its end are missing`,
+      format,
+      image: resized(front.image, front.image.lengthBytes - missingBytes),
+      expected: refusedOrReads(front.content, 'IMAGE_TRUNCATED', 'IMAGE_MALFORMED'),
+      onlyWhole: true,
+    };
+  }
   yield* markerCases(good);
   yield {
     name: 'vmdk stream: something behind the end of the stream',
