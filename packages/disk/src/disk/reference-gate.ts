@@ -45,9 +45,10 @@ export function suppliedReferences(
 }
 
 function refusal(reference: Reference): ImageError {
+  const article = reference.kind.startsWith('e') ? 'an' : 'a';
   return new ImageError(
     'IMAGE_REFERENCE',
-    `the image names another file (${reference.kind}), ${JSON.stringify(reference.name)}, which was not supplied`,
+    `the image names ${article} ${reference.kind}, ${JSON.stringify(reference.name)}, which was not supplied`,
     {
       structure: reference.structure,
       hint: `supply the file for this name if you trust it, or flatten the image first`,
