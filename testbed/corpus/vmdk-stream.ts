@@ -10,7 +10,7 @@ import {
   UNSUPPORTED,
 } from './case.ts';
 import { bytesAt, cuts, le32, le64, noise, pattern, u8 } from './fields.ts';
-import { bent, bytesOf, imageOf, joined, type Patch } from './image.ts';
+import { bent, bytesOf, imageOf, joined, type Patch, resized } from './image.ts';
 import {
   AT_END,
   grainRecord,
