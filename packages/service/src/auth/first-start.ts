@@ -1,4 +1,5 @@
 import { newId } from '../db/ids.ts';
+import { insertCompartment } from '../db/repositories/compartments.ts';
 import {
   findTenancyByName,
   findUserByName,
@@ -31,7 +32,7 @@ export function ensureFirstStart(
 ): Promise<FirstStart> {
   return inTransaction(queries, async (transaction) => {
     const nowMs = Date.now();
-    await insertTenancy(transaction, { id: newId('ten'), name: FIRST_TENANCY, created_at_ms: nowMs });
+    await makeTenancy(transaction, FIRST_TENANCY, nowMs);
     const tenancy = required(await findTenancyByName(transaction, FIRST_TENANCY));
     const isFirst = await insertUser(transaction, {
       id: newId('usr'),
@@ -39,6 +40,8 @@ export function ensureFirstStart(
       name: FIRST_USER,
       role: 'administrator',
       created_at_ms: nowMs,
+      description: '',
+      email: null,
     });
     const administrator = required(await findUserByName(transaction, tenancy.id, FIRST_USER));
     if (!isFirst) return { tenancy, administrator, token: undefined };
@@ -46,6 +49,25 @@ export function ensureFirstStart(
     await deliver(token);
     return { tenancy, administrator, token };
   });
+}
+
+/** A tenancy with its root compartment, whose id is its own. False when there is one of that name. */
+export async function makeTenancy(transaction: Queries, name: string, nowMs: number): Promise<boolean> {
+  const id = newId('ten');
+  if (!(await insertTenancy(transaction, { id, name, namespace: name, created_at_ms: nowMs }))) return false;
+  await insertCompartment(transaction, {
+    id,
+    tenancy_id: id,
+    parent_id: null,
+    name,
+    description: '',
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: nowMs,
+    deleted_at_ms: null,
+  });
+  return true;
 }
 
 function required<Row>(row: Row | undefined): Row {

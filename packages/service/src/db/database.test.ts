@@ -15,7 +15,7 @@ const run = promisify(execFile);
 
 forEachEngine('a database opened again keeps its rows and its tables', async (open, addressOf) => {
   const first = await open();
-  const tenancy = { id: newId('ten'), name: 'main', created_at_ms: 1 };
+  const tenancy = { id: newId('ten'), name: 'main', namespace: 'main', created_at_ms: 1 };
   await first.kysely.insertInto('tenancies').values(tenancy).execute();
   const second = await openDatabase(addressOf(first));
   try {
@@ -65,10 +65,11 @@ forEachEngine('bytes come back as they were stored', async (open) => {
 
 forEachEngine('foreign keys hold', async (open) => {
   const { kysely } = await open();
+  const token = { id: 'tok-1', token_sha256: '', label: '', created_at_ms: 0, revoked_at_ms: null };
   await assert.rejects(
     kysely
-      .insertInto('buckets')
-      .values({ id: 'bkt-1', tenancy_id: 'ten-0', name: 'b', created_at_ms: 0 })
+      .insertInto('tokens')
+      .values({ ...token, user_id: 'usr-0' })
       .execute(),
     /foreign key/i,
   );

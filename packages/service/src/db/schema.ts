@@ -6,14 +6,25 @@ import type { Generated } from 'kysely';
  */
 export interface Schema {
   tenancies: TenancyRow;
+  compartments: CompartmentRow;
   users: UserRow;
+  api_keys: ApiKeyRow;
+  grants: GrantRow;
+  tag_namespaces: TagNamespaceRow;
+  tags: TagRow;
   tokens: TokenRow;
   buckets: BucketRow;
   objects: ObjectRow;
   object_parts: ObjectPartRow;
   uploads: UploadRow;
   upload_parts: UploadPartRow;
+  pre_authenticated_requests: PreAuthenticatedRequestRow;
   images: ImageRow;
+  image_shapes: ImageShapeRow;
+  image_capability_schemas: ImageCapabilitySchemaRow;
+  volumes: VolumeRow;
+  instances: InstanceRow;
+  volume_attachments: VolumeAttachmentRow;
   manifests: ManifestRow;
   manifest_chunks: ManifestChunkRow;
   vault_identity: VaultIdentityRow;
@@ -22,8 +33,23 @@ export interface Schema {
   jobs: JobRow;
   job_log: JobLogRow;
   job_secrets: JobSecretRow;
+  job_resources: JobResourceRow;
   idempotency_keys: IdempotencyKeyRow;
 }
+
+/** What a grant allows, each more than the one before (as OCI's policies have it). */
+export type GrantVerb = 'inspect' | 'read' | 'use' | 'manage';
+/** What a grant is about; `all` is all of these. */
+export type GrantResource =
+  | 'all'
+  | 'compartments'
+  | 'users'
+  | 'tag-namespaces'
+  | 'buckets'
+  | 'objects'
+  | 'images'
+  | 'instances'
+  | 'volumes';
 
 export type UserRole = 'administrator' | 'member';
 export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
@@ -33,6 +59,70 @@ export interface TenancyRow {
   id: string;
   name: string;
   created_at_ms: number;
+  /** Object storage's name for the tenancy, in paths. */
+  namespace: string;
+}
+
+/** Free-form tags: JSON of a map of text. Defined tags: JSON of namespace -> key -> value. */
+export interface TagColumns {
+  freeform_tags_json: string;
+  defined_tags_json: string;
+}
+
+/** A node of a tenancy's tree. The root's id is that of its tenancy. */
+export interface CompartmentRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  /** Null for the root. */
+  parent_id: string | null;
+  name: string;
+  description: string;
+  /** Raised by every change: an ETag. */
+  version: number;
+  created_at_ms: number;
+  deleted_at_ms: number | null;
+}
+
+/** The public half of a key pair with which a user signs requests (OCI). */
+export interface ApiKeyRow {
+  /** MD5 of the key's DER SubjectPublicKeyInfo, hex in pairs with colons. */
+  fingerprint: string;
+  user_id: string;
+  public_key_pem: string;
+  created_at_ms: number;
+}
+
+/** What a member may do with a kind of resource in a compartment and all below it. */
+export interface GrantRow {
+  id: string;
+  tenancy_id: string;
+  user_id: string;
+  verb: GrantVerb;
+  resource: GrantResource;
+  compartment_id: string;
+  created_at_ms: number;
+}
+
+export interface TagNamespaceRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  name: string;
+  description: string;
+  is_retired: number;
+  created_at_ms: number;
+}
+
+export interface TagRow extends TagColumns {
+  id: string;
+  tag_namespace_id: string;
+  name: string;
+  description: string;
+  is_retired: number;
+  /** JSON of the values that it may have; null for any. */
+  validator_json: string | null;
+  version: number;
+  created_at_ms: number;
 }
 
 export interface UserRow {
@@ -41,6 +131,8 @@ export interface UserRow {
   name: string;
   role: UserRole;
   created_at_ms: number;
+  description: string;
+  email: string | null;
 }
 
 export interface TokenRow {
@@ -53,11 +145,17 @@ export interface TokenRow {
   revoked_at_ms: number | null;
 }
 
-export interface BucketRow {
+export interface BucketRow extends TagColumns {
   id: string;
   tenancy_id: string;
   name: string;
   created_at_ms: number;
+  compartment_id: string;
+  /** JSON of BucketAttributes: metadata, storage tier, public access. */
+  attributes_json: string;
+  /** The user who made it; null for one of before users were noted. */
+  created_by: string | null;
+  version: number;
 }
 
 export interface ObjectRow {
@@ -75,6 +173,8 @@ export interface ObjectRow {
   manifest_id: string | null;
   view_json: string | null;
   created_at_ms: number;
+  /** JSON of ObjectAttributes: metadata, headers, storage tier, checksums. */
+  attributes_json: string;
 }
 
 /** A piece of an object that was uploaded in parts: completing an upload moves rows, never bytes. */
@@ -94,6 +194,8 @@ export interface UploadRow {
   object_key: string;
   content_type: string;
   created_at_ms: number;
+  /** JSON of ObjectAttributes, for the object that comes of it. */
+  attributes_json: string;
 }
 
 export interface UploadPartRow {
@@ -103,20 +205,134 @@ export interface UploadPartRow {
   /** Without quotes. Another one each time that the part is sent. */
   etag: string;
   stored_name: string;
+  /** Hex, when it was computed. */
+  md5: string | null;
 }
 
-export interface ImageRow {
+/** A URL that carries its own permission to a bucket or an object, until it expires or is deleted. */
+export interface PreAuthenticatedRequestRow {
   id: string;
   tenancy_id: string;
+  bucket_id: string;
+  /** Who made it: what that user may no longer do, it does not allow either. */
+  user_id: string;
   name: string;
+  access_type: string;
+  /** The object, or a prefix of keys, or null for the whole bucket. */
+  object_key: string | null;
+  allows_listing: number;
+  /** SHA-256 of the token in the URL, hex; the token itself is never stored. */
+  token_sha256: string;
+  expires_at_ms: number;
+  created_at_ms: number;
+}
+
+/**
+ * An image. Its state is not written down but follows from its job and its manifest: without a manifest it is
+ * being made while its job runs, and gone when that failed; with one it is there, until `deleted_at_ms`.
+ */
+export interface ImageRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  name: string;
+  kind: 'custom' | 'platform' | 'marketplace';
+  /** The image that the instance it was made from was launched from. */
+  base_image_id: string | null;
+  /** Null until its content is in the vault, and again when it was deleted. */
+  manifest_id: string | null;
   /** Format that it was imported from. */
-  source_format: string;
-  virtual_size_bytes: number;
-  disk_digest: string;
-  manifest_id: string;
+  source_format: string | null;
+  virtual_size_bytes: number | null;
+  disk_digest: string | null;
   /** JSON: what the source's headers said. */
   details_json: string;
+  /** The job that makes it; null for images of before. */
+  job_id: string | null;
+  /** JSON: what a dialect's client sent as its source, given back unchanged. */
+  source_json: string | null;
+  /** Empty while nobody has said it. */
+  operating_system: string;
+  operating_system_version: string;
+  launch_mode: string | null;
+  /** JSON of LaunchOptions. */
+  launch_options_json: string | null;
+  /** JSON of an archive's capability data, kept as it came. */
+  capabilities_json: string | null;
+  version: number;
   created_at_ms: number;
+  /** Deleted images stay readable for a while. */
+  deleted_at_ms: number | null;
+}
+
+/** A shape that an image may be launched with. */
+export interface ImageShapeRow {
+  image_id: string;
+  shape: string;
+  /** JSON of { min, max }. */
+  ocpu_json: string | null;
+  /** JSON of { minInGBs, maxInGBs }. */
+  memory_json: string | null;
+}
+
+export interface ImageCapabilitySchemaRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  image_id: string;
+  name: string;
+  global_version_name: string;
+  schema_json: string;
+  version: number;
+  created_at_ms: number;
+}
+
+export interface VolumeRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  kind: 'boot' | 'block';
+  name: string;
+  size_bytes: number;
+  /** Its content; null for an empty volume. */
+  manifest_id: string | null;
+  /** The image that it was made from. */
+  image_id: string | null;
+  availability_domain: string;
+  version: number;
+  created_at_ms: number;
+  deleted_at_ms: number | null;
+}
+
+export interface InstanceRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  name: string;
+  availability_domain: string;
+  shape: string;
+  /** JSON of { ocpus, memoryInGBs, … }. */
+  shape_config_json: string | null;
+  image_id: string | null;
+  state: string;
+  /** JSON of a map of text: SSH keys, user data. */
+  metadata_json: string;
+  launch_mode: string | null;
+  launch_options_json: string | null;
+  version: number;
+  created_at_ms: number;
+  deleted_at_ms: number | null;
+}
+
+export interface VolumeAttachmentRow {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  kind: 'boot' | 'block';
+  instance_id: string;
+  volume_id: string;
+  created_at_ms: number;
+  detached_at_ms: number | null;
 }
 
 export interface ManifestRow {
@@ -202,6 +418,19 @@ export interface JobRow {
   started_at_ms: number | null;
   updated_at_ms: number;
   finished_at_ms: number | null;
+  /** Where it belongs, for who asks by compartment. */
+  compartment_id: string | null;
+  /** What a dialect calls it: OCI's operationType. */
+  operation: string | null;
+}
+
+/** What a job makes or works on. */
+export interface JobResourceRow {
+  job_id: string;
+  resource_id: string;
+  /** `image`, `object`, `instance`, … */
+  entity_type: string;
+  action: 'created' | 'updated' | 'deleted' | 'related';
 }
 
 export interface JobLogRow {

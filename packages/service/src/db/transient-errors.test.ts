@@ -16,8 +16,15 @@ async function errorOf(promise: Promise<unknown>): Promise<unknown> {
 forEachEngine('a statement that is wrong stays wrong', async (open) => {
   const { kysely } = await open();
   assert.equal(isTransientDatabaseError(await errorOf(sql`SELECT * FROM nothing`.execute(kysely))), false);
-  const orphan = { id: 'bkt-1', tenancy_id: 'ten-0', name: 'b', created_at_ms: 0 };
-  const refused = await errorOf(kysely.insertInto('buckets').values(orphan).execute());
+  const orphan = {
+    id: 'tok-1',
+    user_id: 'usr-0',
+    token_sha256: '',
+    label: '',
+    created_at_ms: 0,
+    revoked_at_ms: null,
+  };
+  const refused = await errorOf(kysely.insertInto('tokens').values(orphan).execute());
   assert.equal(isTransientDatabaseError(refused), false);
 });
 
@@ -25,7 +32,7 @@ forEachEngine('a database without room, or whose server goes away, may work late
   const { engine, kysely } = await open();
   if (engine === 'sqlite') {
     await sql`PRAGMA max_page_count = 1`.execute(kysely);
-    const large = { id: 'ten-1', name: 'x'.repeat(100_000), created_at_ms: 0 };
+    const large = { id: 'ten-1', name: 'x'.repeat(100_000), namespace: '', created_at_ms: 0 };
     const full = await errorOf(kysely.insertInto('tenancies').values(large).execute());
     assert.equal(isTransientDatabaseError(full), true);
   } else {

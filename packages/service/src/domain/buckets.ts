@@ -31,7 +31,18 @@ export class Buckets {
   /** Throws INVALID for a name that is none, CONFLICT when the tenancy has a bucket of that name. */
   async create(tenancyId: string, name: string): Promise<Bucket> {
     requireBucketName(name);
-    const row = { id: newId('bkt'), tenancy_id: tenancyId, name, created_at_ms: Date.now() };
+    const row = {
+      id: newId('bkt'),
+      tenancy_id: tenancyId,
+      compartment_id: tenancyId,
+      name,
+      attributes_json: '{}',
+      freeform_tags_json: '{}',
+      defined_tags_json: '{}',
+      created_by: null,
+      version: 1,
+      created_at_ms: Date.now(),
+    };
     if (await insertBucket(this.#database.kysely, row)) return toBucket(row);
     throw new DomainError('CONFLICT', `there is a bucket ${name} already`);
   }

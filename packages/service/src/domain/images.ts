@@ -1,7 +1,7 @@
 import { formatNamed, ImageError } from '@gantry/disk';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
-import { deleteImage, findImage, type ImageListing, listImages } from '../db/repositories/images.ts';
+import { findImage, type ImageListing, listImages, markImageDeleted } from '../db/repositories/images.ts';
 import { insertJobSecret } from '../db/repositories/job-secrets.ts';
 import type { ImageRow } from '../db/schema.ts';
 import { inTransaction } from '../db/transactions.ts';
@@ -64,7 +64,7 @@ export class Images {
 
   async list(listing: ImageListing): Promise<ImagePage> {
     const { items, next } = await listImages(this.#database.kysely, listing);
-    return { items: items.map(toImage), next };
+    return { items: items.filter(isStored).map(toImage), next };
   }
 
   /** Throws NOT_FOUND. */
@@ -74,7 +74,7 @@ export class Images {
 
   /** Forgets the image. Its blocks go with the next collection, unless an object still shows it. */
   async delete(owner: ImageOwner, id: string): Promise<void> {
-    const deleted = await deleteImage(this.#database.kysely, owner.tenancyId, id);
+    const deleted = await markImageDeleted(this.#database.kysely, owner.tenancyId, id, Date.now());
     if (deleted === undefined) throw noImage(id);
   }
 
@@ -124,9 +124,9 @@ export class Images {
     return this.#queue.create({ ...owner, kind: 'image-export', input: toJsonValue(input) });
   }
 
-  async #row(owner: ImageOwner, id: string): Promise<ImageRow> {
+  async #row(owner: ImageOwner, id: string): Promise<StoredImageRow> {
     const row = await findImage(this.#database.kysely, owner.tenancyId, id);
-    if (row === undefined) throw noImage(id);
+    if (row === undefined || !isStored(row)) throw noImage(id);
     return row;
   }
 }
@@ -151,7 +151,19 @@ function noImage(id: string): DomainError {
   return new DomainError('NOT_FOUND', `there is no image ${id}`);
 }
 
-export function toImage(row: ImageRow): Image {
+/** An image whose content is in the vault. */
+type StoredImageRow = ImageRow & {
+  readonly manifest_id: string;
+  readonly source_format: string;
+  readonly virtual_size_bytes: number;
+  readonly disk_digest: string;
+};
+
+function isStored(row: ImageRow): row is StoredImageRow {
+  return row.manifest_id !== null;
+}
+
+function toImage(row: StoredImageRow): Image {
   return {
     id: row.id,
     name: row.name,

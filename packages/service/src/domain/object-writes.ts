@@ -69,6 +69,7 @@ function toRow({ bucket, key, contentType, etag, content }: ObjectWrite): Object
     etag,
     content_type: contentType,
     created_at_ms: Date.now(),
+    attributes_json: '{}',
   };
   if (content.kind === 'view') {
     return {

@@ -72,6 +72,7 @@ export class Uploads {
       object_key: key,
       content_type: contentType,
       created_at_ms: Date.now(),
+      attributes_json: '{}',
     };
     if (await insertUpload(this.#database.kysely, row)) return toUpload(row);
     throw noBucket(place.bucket);
@@ -125,6 +126,7 @@ export class Uploads {
       length_bytes: lengthBytes,
       etag,
       stored_name: name,
+      md5: null,
     };
     try {
       const { outcome, previous } = await putUploadPart(this.#database.kysely, row);

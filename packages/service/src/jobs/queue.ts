@@ -7,14 +7,16 @@ import {
   findCancelRequests,
   findJob,
   insertJob,
+  insertJobResources,
   type JobListing,
+  type JobResource,
   listJobLog,
   listJobs,
   lockJob,
   updateJob,
 } from '../db/repositories/jobs.ts';
 import type { JobRow } from '../db/schema.ts';
-import type { Queries } from '../db/transactions.ts';
+import { inTransaction, type Queries } from '../db/transactions.ts';
 import { DomainError } from '../domain/errors.ts';
 import type { JsonValue } from '../json.ts';
 import { isTerminal, type Job, type JobLogLine, toJob, toJobLogLine } from './job.ts';
@@ -25,6 +27,12 @@ export interface NewJob {
   /** Who asks for it; none for the service itself. */
   readonly userId?: string | undefined;
   readonly kind: string;
+  /** Where it belongs; by default to no compartment. */
+  readonly compartmentId?: string | undefined;
+  /** What a dialect calls it. */
+  readonly operation?: string | undefined;
+  /** What it makes or works on. */
+  readonly resources?: readonly JobResource[] | undefined;
   /** What its handler works from. No secrets: rows are read by many. */
   readonly input: JsonValue;
 }
@@ -69,7 +77,10 @@ export class JobQueue {
    */
   async create(job: NewJob, transaction?: Queries): Promise<Job> {
     const row = newRow(job, this.#now());
-    await insertJob(transaction ?? this.#queries, row);
+    await inTransaction(transaction ?? this.#queries, async (writing) => {
+      await insertJob(writing, row);
+      await insertJobResources(writing, row.id, job.resources ?? []);
+    });
     if (transaction === undefined) this.#notify('queued', row.id);
     return toJob(row);
   }
@@ -217,5 +228,7 @@ function newRow(job: NewJob, nowMs: number): JobRow {
     started_at_ms: null,
     updated_at_ms: nowMs,
     finished_at_ms: null,
+    compartment_id: job.compartmentId ?? null,
+    operation: job.operation ?? null,
   };
 }

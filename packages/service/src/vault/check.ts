@@ -129,17 +129,20 @@ class VaultCheck {
     }
   }
 
-  /** Images and objects show only what is complete. */
+  /** Images, volumes and objects show only what is complete. */
   async references(): Promise<void> {
     const { kysely } = this.#state.database;
-    const images = await kysely
-      .selectFrom('images')
-      .innerJoin('manifests', 'manifests.id', 'images.manifest_id')
-      .select(['images.id', 'manifests.id as manifest_id'])
-      .where('manifests.state', '!=', 'sealed')
-      .execute();
-    for (const { id, manifest_id } of images) {
-      this.#add('corruption', `it shows manifest ${manifest_id}, which is not complete`, `image ${id}`);
+    for (const table of ['images', 'volumes'] as const) {
+      const rows = await kysely
+        .selectFrom(table)
+        .innerJoin('manifests', 'manifests.id', `${table}.manifest_id`)
+        .select([`${table}.id`, 'manifests.id as manifest_id'])
+        .where('manifests.state', '!=', 'sealed')
+        .execute();
+      for (const { id, manifest_id } of rows) {
+        const where = `${table.slice(0, -1)} ${id}`;
+        this.#add('corruption', `it shows manifest ${manifest_id}, which is not complete`, where);
+      }
     }
     const objects = await kysely
       .selectFrom('objects')

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { Database } from '../db/database.ts';
 import { forEachEngine } from '../db/engines.testkit.ts';
+import { makeBucket, objectRow } from '../db/repositories/rows.testkit.ts';
 import { BLOCK_BYTES } from './block-record.ts';
 import {
   addImage,
@@ -97,24 +98,11 @@ forEachEngine('what a view shows is kept when its image is deleted', async (open
     const manifestId = await importDisk(vault, distinctBlocks(3));
     const imageId = await addImage(database, manifestId);
     const { tenancy_id } = await kysely.selectFrom('images').select('tenancy_id').executeTakeFirstOrThrow();
-    await kysely
-      .insertInto('buckets')
-      .values({ id: 'bkt-1', tenancy_id, name: 'exports', created_at_ms: 0 })
-      .execute();
+    const bucket = await makeBucket(kysely, tenancy_id);
+    const view = { stored_name: null, manifest_id: manifestId, view_json: '{}' };
     await kysely
       .insertInto('objects')
-      .values({
-        bucket_id: 'bkt-1',
-        object_key: 'disk.qcow2',
-        length_bytes: 0,
-        etag: '',
-        content_type: '',
-        part_count: 0,
-        stored_name: null,
-        manifest_id: manifestId,
-        view_json: '{}',
-        created_at_ms: 0,
-      })
+      .values(objectRow(bucket.id, 'disk.qcow2', view))
       .execute();
     await kysely.deleteFrom('images').where('id', '=', imageId).execute();
     assert.equal((await vault.gc({ manifestsInUse: nothingInUse })).manifestCount, 0);

@@ -84,6 +84,13 @@ async function removeManifests(state: VaultState, options: CollectOptions): Prom
         ),
       ),
     )
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('volumes').select('volumes.id').whereRef('volumes.manifest_id', '=', 'manifests.id'),
+        ),
+      ),
+    )
     .execute();
   const inUse = new Set(await options.manifestsInUse());
   let removed = 0;

@@ -7,6 +7,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { KyselyPlugin, RootOperationNode } from 'kysely';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
+import { insertImage } from '../db/repositories/images.ts';
+import { imageRow, makeTenancy } from '../db/repositories/rows.testkit.ts';
 import { BLOCK_BYTES, PIECE_BYTES } from './block-record.ts';
 import { Vault, type VaultOptions } from './vault.ts';
 import type { VaultDisk } from './vault-disk.ts';
@@ -169,24 +171,10 @@ export async function assertClean(vault: Vault): Promise<void> {
 
 /** An image that shows a manifest, so that collections keep it; returns its id. */
 export async function addImage({ kysely }: Database, manifestId: string): Promise<string> {
-  const tenancyId = newId('ten');
-  await kysely.insertInto('tenancies').values({ id: tenancyId, name: tenancyId, created_at_ms: 0 }).execute();
-  const id = newId('img');
-  await kysely
-    .insertInto('images')
-    .values({
-      id,
-      tenancy_id: tenancyId,
-      name: id,
-      source_format: 'raw',
-      virtual_size_bytes: 0,
-      disk_digest: '',
-      manifest_id: manifestId,
-      details_json: '{}',
-      created_at_ms: 0,
-    })
-    .execute();
-  return id;
+  const tenancy = await makeTenancy(kysely, newId('ten'));
+  const row = imageRow(tenancy.id, manifestId);
+  await insertImage(kysely, row);
+  return row.id;
 }
 
 export const nothingInUse = async (): Promise<string[]> => [];

@@ -6,13 +6,13 @@ import type { Image, Images, ImportRequest } from '../../domain/images.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
 import { compression, type ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
-import { CONNECTION_IDLE_MS } from './connections.ts';
+import { CONNECTION_IDLE_MS } from '../http/connections.ts';
+import { bodyHeaders, requestBody, takeBodiesAsStreams } from '../http/request-body.ts';
+import { sendSource } from '../http/send-source.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { jobBody, startedJobBody, toJobBody } from './job-schema.ts';
 import { listingQuery, pageBody } from './listing.ts';
-import { bodyHeaders, requestBody, takeBodiesAsStreams } from './request-body.ts';
-import { sendSource } from './send-source.ts';
 
 const imageBody = z.object({
   id: z.string(),

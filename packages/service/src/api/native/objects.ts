@@ -1,12 +1,13 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { ObjectPlace, Objects, StoredObject } from '../../domain/objects.ts';
-import { writeCondition } from './conditions.ts';
+import { writeCondition } from '../http/conditions.ts';
+import { bodyHeaders, requestBody, takeBodiesAsStreams } from '../http/request-body.ts';
+import { sendHead, sendSource } from '../http/send-source.ts';
+import { sentSource, streamedBody } from './bodies.ts';
 import { errorBody } from './errors.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import type { Principal } from './principal.ts';
-import { bodyHeaders, requestBody, streamedBody, takeBodiesAsStreams } from './request-body.ts';
-import { sendHead, sendSource, sentSource } from './send-source.ts';
 
 export const objectBody = z.object({
   key: z.string(),

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type ByteSource, memorySource, StoreError } from '@gantry/disk';
 import { fastify } from 'fastify';
+import { sendHead, sendSource } from '../http/send-source.ts';
 import { answerError } from './errors.ts';
-import { sendHead, sendSource } from './send-source.ts';
 import { patterned } from './service.testkit.ts';
 
 const MIB = 1024 * 1024;

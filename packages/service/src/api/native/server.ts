@@ -5,9 +5,9 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fast
 import { DomainError } from '../../domain/errors.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
 import type { JobQueue } from '../../jobs/queue.ts';
+import { CONNECTION_IDLE_MS } from '../http/connections.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
 import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
-import { CONNECTION_IDLE_MS } from './connections.ts';
 import { answerError } from './errors.ts';
 import { type ImageRouteParts, imageRoutes } from './images.ts';
 import { jobRoutes } from './jobs.ts';

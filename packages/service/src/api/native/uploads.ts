@@ -2,13 +2,14 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { LARGEST_PART_NUMBER, type Upload, type UploadPlace, type Uploads } from '../../domain/uploads.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
-import { writeCondition } from './conditions.ts';
+import { writeCondition } from '../http/conditions.ts';
+import { bodyHeaders, requestBody, takeBodiesAsStreams } from '../http/request-body.ts';
+import { streamedBody } from './bodies.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import { objectBody, toObjectBody } from './objects.ts';
 import type { Principal } from './principal.ts';
-import { bodyHeaders, requestBody, streamedBody, takeBodiesAsStreams } from './request-body.ts';
 
 const partNumber = z.number().int().min(1).max(LARGEST_PART_NUMBER);
 const partBody = z.object({

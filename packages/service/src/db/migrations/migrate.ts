@@ -1,6 +1,7 @@
 import { Migrator } from 'kysely/migration';
 import type { Database } from '../database.ts';
 import { firstCargo } from './0001-first-cargo.ts';
+import { tenanciesAndSharing } from './0002-tenancies-and-sharing.ts';
 
 /** Applies what is missing, in order, in transactions. Throws the first failure. */
 export async function migrateToLatest(database: Database): Promise<void> {
@@ -8,7 +9,10 @@ export async function migrateToLatest(database: Database): Promise<void> {
     db: database.kysely,
     provider: {
       async getMigrations() {
-        return { '0001-first-cargo': firstCargo(database.engine) };
+        return {
+          '0001-first-cargo': firstCargo(database.engine),
+          '0002-tenancies-and-sharing': tenanciesAndSharing(database.engine),
+        };
       },
     },
   });

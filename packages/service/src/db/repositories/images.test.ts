@@ -3,8 +3,8 @@ import { forEachEngine } from '../engines.testkit.ts';
 import { newId } from '../ids.ts';
 import type { ImageRow } from '../schema.ts';
 import type { Queries } from '../transactions.ts';
-import { deleteImage, findImage, insertImage, listImages } from './images.ts';
-import { makeTenancy } from './rows.testkit.ts';
+import { findImage, insertImage, listImages, markImageDeleted } from './images.ts';
+import { imageRow, makeTenancy } from './rows.testkit.ts';
 
 async function makeImage(queries: Queries, tenancyId: string, name: string): Promise<ImageRow> {
   const manifestId = newId('man');
@@ -19,17 +19,7 @@ async function makeImage(queries: Queries, tenancyId: string, name: string): Pro
       created_at_ms: 1,
     })
     .execute();
-  const row: ImageRow = {
-    id: newId('img'),
-    tenancy_id: tenancyId,
-    name,
-    source_format: 'qcow2',
-    virtual_size_bytes: 512,
-    disk_digest: 'ab',
-    manifest_id: manifestId,
-    details_json: '{}',
-    created_at_ms: 1,
-  };
+  const row = imageRow(tenancyId, manifestId, { name });
   await insertImage(queries, row);
   return row;
 }
@@ -41,9 +31,16 @@ forEachEngine('an image is seen and deleted by its own tenancy only', async (ope
   const image = await makeImage(kysely, main.id, 'web');
   assert.deepEqual(await findImage(kysely, main.id, image.id), image);
   assert.equal(await findImage(kysely, other.id, image.id), undefined);
-  assert.equal(await deleteImage(kysely, other.id, image.id), undefined);
-  assert.deepEqual(await deleteImage(kysely, main.id, image.id), image);
-  assert.equal(await findImage(kysely, main.id, image.id), undefined);
+  assert.equal(await markImageDeleted(kysely, other.id, image.id, 7), undefined);
+  assert.deepEqual(await markImageDeleted(kysely, main.id, image.id, 7), {
+    ...image,
+    manifest_id: null,
+    version: 2,
+    deleted_at_ms: 7,
+  });
+  assert.equal(await markImageDeleted(kysely, main.id, image.id, 8), undefined);
+  assert.equal((await findImage(kysely, main.id, image.id))?.deleted_at_ms, 7);
+  assert.deepEqual((await listImages(kysely, { tenancyId: main.id, limit: 5 })).items, []);
 });
 
 forEachEngine('images are listed newest first, in pages, also by name', async (open) => {

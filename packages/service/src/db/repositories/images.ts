@@ -24,10 +24,14 @@ export interface ImageListing {
   readonly limit: number;
 }
 
-/** A tenancy's images, newest first; the cursor is an id. */
+/** A tenancy's images that are there, newest first; the cursor is an id. */
 export async function listImages(queries: Queries, listing: ImageListing): Promise<Page<ImageRow>> {
   const { tenancyId, name, startAfter, limit } = listing;
-  let query = queries.selectFrom('images').selectAll().where('tenancy_id', '=', tenancyId);
+  let query = queries
+    .selectFrom('images')
+    .selectAll()
+    .where('tenancy_id', '=', tenancyId)
+    .where('manifest_id', 'is not', null);
   if (name !== undefined) query = query.where('name', '=', name);
   if (startAfter !== undefined) query = query.where('id', '<', startAfter);
   const rows = await query
@@ -37,12 +41,22 @@ export async function listImages(queries: Queries, listing: ImageListing): Promi
   return toPage(rows, limit, (row) => row.id);
 }
 
-/** Deletes an image; returns what it was. Its manifest stays, for the objects that show it and for the vault. */
-export function deleteImage(queries: Queries, tenancyId: string, id: string): Promise<ImageRow | undefined> {
+/**
+ * Marks an image as deleted and lets go of its content; returns what it is now, undefined when it was deleted before.
+ * Its manifest stays, for the objects that show it and for the vault.
+ */
+export function markImageDeleted(
+  queries: Queries,
+  tenancyId: string,
+  id: string,
+  nowMs: number,
+): Promise<ImageRow | undefined> {
   return queries
-    .deleteFrom('images')
+    .updateTable('images')
+    .set((row) => ({ deleted_at_ms: nowMs, manifest_id: null, version: row('version', '+', 1) }))
     .where('tenancy_id', '=', tenancyId)
     .where('id', '=', id)
+    .where('deleted_at_ms', 'is', null)
     .returningAll()
     .executeTakeFirst();
 }

@@ -1,10 +1,33 @@
 import { type ExpressionBuilder, type RawBuilder, sql, type Updateable } from 'kysely';
 import { type Page, toPage } from '../page.ts';
-import type { JobLogRow, JobRow, JobState, Schema } from '../schema.ts';
+import type { JobLogRow, JobResourceRow, JobRow, JobState, Schema } from '../schema.ts';
 import { forUpdate, locksRows, type Queries } from '../transactions.ts';
 
 /** In the words of the index jobs_not_over: with parameters instead, SQLite would not use it. */
 const notOver: RawBuilder<boolean> = sql<boolean>`state IN ('queued', 'running')`;
+
+/** What a job makes or works on. */
+export interface JobResource {
+  readonly resourceId: string;
+  /** `image`, `object`, `instance`, … */
+  readonly entityType: string;
+  readonly action: JobResourceRow['action'];
+}
+
+export async function insertJobResources(
+  queries: Queries,
+  jobId: string,
+  resources: readonly JobResource[],
+): Promise<void> {
+  if (resources.length === 0) return;
+  const rows = resources.map(({ resourceId, entityType, action }) => ({
+    job_id: jobId,
+    resource_id: resourceId,
+    entity_type: entityType,
+    action,
+  }));
+  await queries.insertInto('job_resources').values(rows).execute();
+}
 
 export async function insertJob(queries: Queries, row: JobRow): Promise<void> {
   await queries.insertInto('jobs').values(row).execute();

@@ -1,12 +1,23 @@
 import { newId } from '../ids.ts';
-import type { BucketRow, ObjectRow, TenancyRow, UploadPartRow, UploadRow, UserRow } from '../schema.ts';
+import type {
+  BucketRow,
+  CompartmentRow,
+  ImageRow,
+  ObjectRow,
+  TenancyRow,
+  UploadPartRow,
+  UploadRow,
+  UserRow,
+} from '../schema.ts';
 import type { Queries } from '../transactions.ts';
 import { insertBucket } from './buckets.ts';
+import { insertCompartment } from './compartments.ts';
 import { insertTenancy, insertUser } from './tenancies.ts';
 
 export async function makeTenancy(queries: Queries, name = 'main'): Promise<TenancyRow> {
-  const row: TenancyRow = { id: newId('ten'), name, created_at_ms: 1 };
+  const row: TenancyRow = { id: newId('ten'), name, namespace: name, created_at_ms: 1 };
   await insertTenancy(queries, row);
+  await insertCompartment(queries, { ...compartmentRow(row.id, null, name), id: row.id });
   return row;
 }
 
@@ -17,15 +28,43 @@ export async function makeUser(queries: Queries, tenancyId: string, name = 'admi
     name,
     role: 'administrator',
     created_at_ms: 1,
+    description: '',
+    email: null,
   };
   await insertUser(queries, row);
   return row;
 }
 
 export async function makeBucket(queries: Queries, tenancyId: string, name = 'bucket'): Promise<BucketRow> {
-  const row: BucketRow = { id: newId('bkt'), tenancy_id: tenancyId, name, created_at_ms: 1 };
+  const row: BucketRow = {
+    id: newId('bkt'),
+    tenancy_id: tenancyId,
+    compartment_id: tenancyId,
+    name,
+    attributes_json: '{}',
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    created_by: null,
+    version: 1,
+    created_at_ms: 1,
+  };
   await insertBucket(queries, row);
   return row;
+}
+
+export function compartmentRow(tenancyId: string, parentId: string | null, name: string): CompartmentRow {
+  return {
+    id: newId('cmp'),
+    tenancy_id: tenancyId,
+    parent_id: parentId,
+    name,
+    description: '',
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: 1,
+    deleted_at_ms: null,
+  };
 }
 
 let stored = 0;
@@ -44,6 +83,7 @@ export function objectRow(bucketId: string, objectKey: string, changes: Partial<
     manifest_id: null,
     view_json: null,
     created_at_ms: 1,
+    attributes_json: '{}',
     ...changes,
   };
 }
@@ -55,6 +95,7 @@ export function uploadRow(bucketId: string, objectKey: string): UploadRow {
     object_key: objectKey,
     content_type: 'text/plain',
     created_at_ms: 1,
+    attributes_json: '{}',
   };
 }
 
@@ -66,5 +107,36 @@ export function partRow(uploadId: string, partNumber: number): UploadPartRow {
     length_bytes: 5,
     etag: `etag-${stored}`,
     stored_name: `part-${stored}`,
+    md5: null,
+  };
+}
+
+/** An image whose content is in the vault. */
+export function imageRow(tenancyId: string, manifestId: string, changes: Partial<ImageRow> = {}): ImageRow {
+  return {
+    id: newId('img'),
+    tenancy_id: tenancyId,
+    compartment_id: tenancyId,
+    name: 'image',
+    kind: 'custom',
+    base_image_id: null,
+    manifest_id: manifestId,
+    source_format: 'qcow2',
+    virtual_size_bytes: 512,
+    disk_digest: 'ab',
+    details_json: '{}',
+    job_id: null,
+    source_json: null,
+    operating_system: '',
+    operating_system_version: '',
+    launch_mode: null,
+    launch_options_json: null,
+    capabilities_json: null,
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: 1,
+    deleted_at_ms: null,
+    ...changes,
   };
 }

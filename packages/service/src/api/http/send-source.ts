@@ -1,31 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { type ByteSource, mapOrdered } from '@gantry/disk';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
 import { type ByteRange, parseByteRange } from './byte-range.ts';
 import { rangeApplies, readCondition, type Validators } from './conditions.ts';
-import { errorBody } from './errors.ts';
 
 export interface Representation extends Validators {
   /** Default `application/octet-stream`. */
   readonly contentType?: string | undefined;
 }
-
-const bytesBody = (description: string): object => ({
-  description,
-  content: { 'application/octet-stream': { schema: z.string().meta({ format: 'binary' }) } },
-});
-
-/** Describes the answers of a route that ends in sendSource. */
-export const sentSource: Readonly<Record<string, unknown>> = {
-  200: bytesBody('All bytes'),
-  206: bytesBody('The range of bytes that was asked for'),
-  304: z.null().describe('The client has this version'),
-  412: errorBody.describe('A condition does not hold'),
-  416: errorBody.describe('The range lies behind the end'),
-  default: errorBody,
-};
 
 /**
  * Bytes of one read. With four buffers of this size that are used again and again a body costs 1 MiB of memory;

@@ -1,13 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
 
 /** How long a client that was refused may go on sending before its connection is cut. */
 const LINGER_MS = 10_000;
-
-/** Describes the body of such a route; what arrives is read by requestBody alone. */
-export const streamedBody: z.ZodUnknown = z.unknown().describe('The bytes, as they are to be stored');
 
 /**
  * Makes the routes of this plugin take any body of any type and length as it arrives: see requestBody. Does not

@@ -1,0 +1,75 @@
+import type { Principal } from '../auth/tokens.ts';
+import type { Database } from '../db/database.ts';
+import { findCompartment } from '../db/repositories/compartments.ts';
+import { listGrants } from '../db/repositories/grants.ts';
+import { findUser } from '../db/repositories/tenancies.ts';
+import type { GrantResource, GrantVerb } from '../db/schema.ts';
+
+/** What a grant can be about. */
+export type Resource = Exclude<GrantResource, 'all'>;
+
+const VERBS: readonly GrantVerb[] = ['inspect', 'read', 'use', 'manage'];
+/** A tree this deep is no tree: OCI allows six levels of compartments. */
+export const COMPARTMENT_DEPTH_MAX = 6;
+
+/**
+ * Who may do what. An administrator may do everything in the own tenancy; a member what grants on a compartment
+ * or one above it say, where each verb includes those before it: inspect, read, use, manage (as in OCI's policies).
+ * Nobody may do anything in a foreign tenancy. What may not be seen and what is not there look the same: callers
+ * throw NOT_FOUND for both.
+ */
+export class Access {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async allows(
+    principal: Principal,
+    verb: GrantVerb,
+    resource: Resource,
+    compartmentId: string,
+  ): Promise<boolean> {
+    const path = await this.#pathTo(principal.tenancyId, compartmentId);
+    if (path.length === 0) return false;
+    if (principal.role === 'administrator') return true;
+    const grants = await listGrants(this.#database.kysely, principal.userId);
+    return grants.some(
+      (grant) =>
+        VERBS.indexOf(grant.verb) >= VERBS.indexOf(verb) &&
+        (grant.resource === 'all' || grant.resource === resource) &&
+        path.includes(grant.compartment_id),
+    );
+  }
+
+  /** Throws what `refusal` makes unless it is allowed. */
+  async require(
+    principal: Principal,
+    verb: GrantVerb,
+    resource: Resource,
+    compartmentId: string,
+    refusal: () => Error,
+  ): Promise<void> {
+    if (!(await this.allows(principal, verb, resource, compartmentId))) throw refusal();
+  }
+
+  /** Who a user is now, as a job or a pre-authenticated request asks on the user's behalf; undefined when gone. */
+  async principalOf(userId: string): Promise<Principal | undefined> {
+    const user = await findUser(this.#database.kysely, userId);
+    return user === undefined ? undefined : { userId: user.id, tenancyId: user.tenancy_id, role: user.role };
+  }
+
+  /** The compartment and those above it, up to the root; empty when it is not the tenancy's or was deleted. */
+  async #pathTo(tenancyId: string, compartmentId: string): Promise<string[]> {
+    const path: string[] = [];
+    for (let id: string | null = compartmentId; id !== null; ) {
+      const compartment = await findCompartment(this.#database.kysely, tenancyId, id);
+      if (compartment === undefined || compartment.deleted_at_ms !== null) return [];
+      if (path.length > COMPARTMENT_DEPTH_MAX) return [];
+      path.push(compartment.id);
+      id = compartment.parent_id;
+    }
+    return path;
+  }
+}
