@@ -9,10 +9,19 @@ const allowedPackages: Record<string, readonly string[]> = {
   'packages/disk': [],
   // The engine resolves it at run time, when it is there.
   'packages/native': [],
+  'packages/machine': ['@gantry/disk'],
   'packages/storage': ['@gantry/disk'],
-  'packages/service': ['@gantry/disk', '@gantry/storage'],
-  'packages/cli': ['@gantry/disk', '@gantry/storage', '@gantry/service'],
-  testbed: ['@gantry/disk', '@gantry/storage', '@gantry/service', '@gantry/cli'],
+  'packages/cloud': ['@gantry/disk', '@gantry/machine', '@gantry/storage'],
+  'packages/service': ['@gantry/disk', '@gantry/machine', '@gantry/storage'],
+  'packages/cli': ['@gantry/disk', '@gantry/machine', '@gantry/storage', '@gantry/cloud', '@gantry/service'],
+  testbed: [
+    '@gantry/disk',
+    '@gantry/machine',
+    '@gantry/storage',
+    '@gantry/cloud',
+    '@gantry/service',
+    '@gantry/cli',
+  ],
 };
 
 /** Rooms of the service and those of its rooms that they may enter; tests may enter all. */

@@ -1,5 +1,5 @@
 import { delegatedDisk } from '../disk/delegated-disk.ts';
-import type { DetailValue, Disk } from '../disk/disk.ts';
+import type { Disk } from '../disk/disk.ts';
 import { denyReferences } from '../disk/reference-gate.ts';
 import { ImageError } from '../errors.ts';
 import type { OpenOptions } from '../formats/format.ts';
@@ -39,18 +39,19 @@ export async function innerFormat(
   );
 }
 
-/** A disk under the name of the file that it stands in, with what that file says. */
+/** A disk under the name of the file that it stands in, with what that file says, also when it says it later. */
 export function containedDisk(
   inner: Disk,
-  outer: {
-    readonly format: string;
-    readonly details: Readonly<Record<string, DetailValue>>;
-    readonly warnings: readonly string[];
-  },
+  outer: Pick<Disk, 'format' | 'details' | 'warnings' | 'drain'>,
 ): Disk {
   return delegatedDisk(inner, {
     format: outer.format,
-    details: { ...outer.details, disk: { format: inner.format, ...inner.details } },
-    warnings: [...outer.warnings, ...inner.warnings],
+    get details() {
+      return { ...outer.details, disk: { format: inner.format, ...inner.details } };
+    },
+    get warnings() {
+      return [...outer.warnings, ...inner.warnings];
+    },
+    ...(outer.drain && { drain: outer.drain }),
   });
 }

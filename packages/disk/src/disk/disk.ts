@@ -55,7 +55,10 @@ export interface Disk {
   /** Name of the format that it is read from. */
   readonly format: string;
   readonly virtualSizeBytes: number;
-  /** Facts of the format for `info`: names as the format's own documents give them. */
+  /**
+   * Facts of the format for `info`: names as the format's own documents give them. Of an archive that arrives, what
+   * stands behind the disk is added by `drain`, as it is to the warnings.
+   */
   readonly details: Readonly<Record<string, DetailValue>>;
   /** Oddities that were tolerated, one sentence each. */
   readonly warnings: readonly string[];

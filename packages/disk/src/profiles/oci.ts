@@ -16,7 +16,7 @@ export const oci: Consumer = {
     },
     {
       format: 'oci',
-      options: { firmware: 'any', launch_mode: 'any', os: 'any', os_version: 'any' },
+      options: { firmware: 'any', launch_mode: 'any', os: 'any', os_version: 'any', metadata: 'any' },
       compressions: ['none'],
     },
     {

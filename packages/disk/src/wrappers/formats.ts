@@ -128,7 +128,9 @@ async function formatInside(
 /** The disk inside, which ends with what it was unpacked from. */
 function unpackedDisk(inner: Disk, unpacked: UnpackedSource, name: WrapperKind): Disk {
   return delegatedDisk(inner, {
-    details: { ...inner.details, wrapper: name },
+    get details() {
+      return { ...inner.details, wrapper: name };
+    },
     async drain(signal) {
       await inner.drain?.(signal);
       await unpacked.drain(signal);

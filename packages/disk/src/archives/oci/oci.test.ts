@@ -9,13 +9,14 @@ import { denyReferences } from '../../disk/reference-gate.ts';
 import { patternDisk, testFolder, tool, writeRaw } from '../../formats/images.testkit.ts';
 import { openDisk } from '../../formats/open.ts';
 import { rawDisk } from '../../formats/raw/format.ts';
+import { forwardSource, openEndedSource } from '../../io/forward.ts';
 import { memorySink, memorySource } from '../../io/memory.ts';
 import { fileSink } from '../../io/node-file.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import type { Layout } from '../../view/layout.ts';
 import { noise, paxMember, paxRecord, rawMember } from '../tar/tar.testkit.ts';
+import { parseOciDocument } from './document.ts';
 import { oci } from './format.ts';
-import { parseOciMetadata } from './metadata.ts';
 
 const size = 5 * 2 ** 20 + 512;
 const runs = [
@@ -63,8 +64,9 @@ for (const compression of [undefined, 'zlib'] as const) {
     const opened = await openDisk(memorySource(await readFile(path)), { references });
     assert.equal(opened.format, 'oci');
     assert.deepEqual(opened.warnings, []);
-    assert.equal(opened.details.operatingSystem, 'Debian');
-    assert.deepEqual(opened.details.launchOptions, {
+    const { metadata } = opened.details as { metadata: Record<string, unknown> };
+    assert.equal(metadata.operatingSystem, 'Debian');
+    assert.deepEqual(metadata.externalLaunchOptions, {
       firmware: 'UEFI_64',
       networkType: 'VFIO',
       bootVolumeType: 'ISCSI',
@@ -177,40 +179,33 @@ test('an archive whose disk has a backing file, or no disk, is refused', async (
   });
 });
 
-test('the document is read in all its forms, and what is odd is told', () => {
-  const parse = (document: unknown) => parseOciMetadata(Buffer.from(JSON.stringify(document)));
-  const capabilities = { 'Compute.Firmware': { descriptorType: 'enumstring' } };
-  const base = { version: 2, externalLaunchOptions: {} };
-  for (const held of [
-    JSON.stringify({ capabilities }),
-    { capabilities },
-    capabilities,
-    JSON.stringify(capabilities),
-  ]) {
-    const read = parse({ ...base, imageCapabilityData: held });
-    assert.deepEqual(read.capabilities, capabilities);
-    assert.deepEqual(read.warnings, []);
-  }
-  for (const held of [null, '', undefined]) {
-    assert.equal(parse({ ...base, imageCapabilityData: held }).capabilities, undefined);
-  }
-  assert.deepEqual(parse({ ...base, added: [1] }).document.added, [1]);
-  assert.equal(parse({ ...base, version: '1.0' }).warnings.length, 1);
-  assert.equal(parse({ ...base, imageCapabilityData: '{' }).warnings.length, 1);
-  assert.equal(parse({ version: 2, externalLaunchOptions: { firmware: 7 } }).warnings.length, 1);
-  assert.equal(parse({ version: 2 }).warnings.length, 1);
+test('a document of another kind is read, and what OCI would not read is told', async () => {
+  const image = await qcow2Bytes();
+  const open = (fields: object) =>
+    openDisk(
+      memorySource(
+        Buffer.concat([rawMember('image_metadata.json', metadata(fields)), rawMember('x', image)]),
+      ),
+      {
+        references,
+      },
+    );
+  const odd = await open({ added: [1], imageCapabilityData: '{' });
+  assert.deepEqual(odd.warnings, []);
+  assert.deepEqual((odd.details.metadata as { added: unknown }).added, [1]);
+  assert.equal((await open({ version: '1.0' })).warnings.length, 1);
+  assert.equal((await open({ externalLaunchOptions: null })).warnings.length, 1);
 });
 
 test('documents that are no document, too deep or too long are refused', () => {
   const refused = (text: string, code: string) =>
-    assert.throws(() => parseOciMetadata(Buffer.from(text)), { name: 'ImageError', code });
+    assert.throws(() => parseOciDocument(Buffer.from(text)), { name: 'ImageError', code });
   refused('', 'IMAGE_MALFORMED');
   refused('[]', 'IMAGE_MALFORMED');
   refused('{"a":', 'IMAGE_MALFORMED');
   refused(`{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 'IMAGE_LIMIT');
   refused(`{"a":"${'"'.repeat(400_000)}`, 'IMAGE_MALFORMED');
   refused(`"${'\\"'.repeat(400_000)}`, 'IMAGE_MALFORMED');
-  refused(metadata({ imageCapabilityData: '['.repeat(1000) }), 'IMAGE_LIMIT');
   refused(`{"a":"${'a'.repeat(2 ** 20)}"}`, 'IMAGE_LIMIT');
 });
 
@@ -221,6 +216,95 @@ test('options that OCI does not know are refused', async () => {
   await assert.rejects(plan({ launch_mode: 'FAST' }), { code: 'IMAGE_OPTION' });
   await assert.rejects(plan({ os: '' }), { code: 'IMAGE_OPTION' });
   await assert.rejects(plan({ os: 'a\nb' }), { code: 'IMAGE_OPTION' });
+  for (const text of [
+    '',
+    '[]',
+    metadata({ version: 1 }),
+    metadata({ externalLaunchOptions: null }),
+    '['.repeat(40),
+  ])
+    await assert.rejects(plan({ metadata: text }), {
+      code: 'IMAGE_OPTION',
+      message: /metadata cannot be written/,
+    });
+  await assert.rejects(plan({ metadata: metadata(), os: 'Talos' }), {
+    code: 'IMAGE_OPTION',
+    message: /together/,
+  });
+  await assert.rejects(plan({ metadata: metadata({ x: 'x'.repeat(2 ** 20) }) }), { code: 'IMAGE_OPTION' });
+});
+
+test('a document that is given is written as it is, and found again', async () => {
+  const text = `${metadata({ added: { é: 1 } })}   `;
+  const sink = memorySink();
+  await convert(patternDisk(size, runs), sink, { format: 'oci', options: { metadata: text } });
+  const bytes = Buffer.from(sink.bytes());
+  assert.equal(bytes.subarray(512, 512 + Buffer.byteLength(text)).toString(), text);
+  const disk = await openDisk(memorySource(bytes), { references });
+  assert.deepEqual(disk.details.metadata, JSON.parse(text));
+  assert.equal(await diskDigest(disk), await diskDigest(patternDisk(size, runs)));
+});
+
+async function* inChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += 100_000) yield bytes.slice(at, at + 100_000);
+}
+
+test('an arriving archive is converted while it arrives, with its document before or after the disk', async () => {
+  const image = await qcow2Bytes();
+  // More than what is remembered of a stream, so that the disk is gone when the document comes.
+  const readme = rawMember('readme', new Uint8Array(70 * 2 ** 20));
+  const json = rawMember('image_metadata.json', metadata());
+  const end = Buffer.alloc(1024);
+  const archives = {
+    before: [json, rawMember('output.QCOW2', image), end],
+    after: [rawMember('output.QCOW2', image), json, end],
+    'after, without an end': [rawMember('output.QCOW2', image), json],
+    'far behind': [rawMember('output.QCOW2', image), readme, json, end],
+    'far before': [json, readme, rawMember('output.QCOW2', image), end],
+  };
+  for (const [what, members] of Object.entries(archives)) {
+    for (const isLengthKnown of [true, false]) {
+      const bytes = Buffer.concat(members);
+      const source = isLengthKnown
+        ? forwardSource(inChunks(bytes), bytes.length, 'arriving')
+        : await openEndedSource(inChunks(bytes), 'arriving');
+      const disk = await openDisk(source, { references, format: 'oci' });
+      assert.deepEqual(disk.warnings, [], what);
+      const sink = memorySink();
+      await convert(disk, sink, { format: 'raw' });
+      assert.equal(
+        await diskDigest(rawDisk(memorySource(sink.bytes()))),
+        await diskDigest(patternDisk(size, runs)),
+      );
+      assert.deepEqual(disk.details.metadata, JSON.parse(metadata()), what);
+      assert.deepEqual(disk.warnings, [], what);
+      await source.drain();
+    }
+  }
+});
+
+test('what stands behind the disk of an arriving archive is refused before the result is trusted', async () => {
+  const image = await qcow2Bytes();
+  const disk = rawMember('output.QCOW2', image);
+  const json = rawMember('image_metadata.json', metadata());
+  const refusedAfter = {
+    'a second disk': [[disk, rawMember('other', image)], 'IMAGE_OPTION'],
+    'the same name again': [[disk, disk], 'IMAGE_MALFORMED'],
+    'an absolute name': [[disk, rawMember('/etc/passwd', '')], 'IMAGE_MALFORMED'],
+    'a document that is none': [[disk, rawMember('image_metadata.json', '[]')], 'IMAGE_MALFORMED'],
+    'a cut member': [[disk, json.subarray(0, 550)], 'IMAGE_TRUNCATED'],
+  } as const;
+  for (const [what, [members, code]] of Object.entries(refusedAfter)) {
+    const bytes = Buffer.concat(members);
+    const source = forwardSource(inChunks(bytes), bytes.length, 'arriving');
+    const opened = await openDisk(source, { references, format: 'oci' });
+    const sink = memorySink();
+    await assert.rejects(convert(opened, sink, { format: 'raw' }), { code }, what);
+  }
+  const bare = forwardSource(inChunks(disk), disk.length, 'arriving');
+  const opened = await openDisk(bare, { references, format: 'oci' });
+  await convert(opened, memorySink(), { format: 'raw' });
+  assert.match(opened.warnings.join(), /no image_metadata\.json/);
 });
 
 test('an archive that GNU tar made is read', async (context) => {
@@ -230,5 +314,5 @@ test('an archive that GNU tar made is read', async (context) => {
   const path = join(folder, 'x.oci');
   await tool('tar', '-C', folder, '-cf', path, 'output.QCOW2', 'image_metadata.json');
   const disk = await openDisk(memorySource(await readFile(path)), { references });
-  assert.equal(disk.details.operatingSystem, 'Talos');
+  assert.equal((disk.details.metadata as { operatingSystem: string }).operatingSystem, 'Talos');
 });

@@ -1,3 +1,4 @@
+import { utf8Bytes } from '../../bytes/fields.ts';
 import { roundUp } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError, invariant } from '../../errors.ts';
@@ -12,9 +13,10 @@ import { METADATA_NAME } from '../kind.ts';
 import { encodeTarHeader, TAR_BLOCK_BYTES } from '../tar/header.ts';
 import { MODIFIED_AT_SECONDS, tarLayout } from '../tar/layout.ts';
 import { tarStream } from '../tar/stream.ts';
+import { documentWarnings, type OciDocument, parseOciDocument } from './document.ts';
 import { WORD_LENGTH_MAX } from './limits.ts';
-import { encodeOciMetadata } from './metadata.ts';
-import { FIRMWARE, LAUNCH_MODE, OS, OS_VERSION } from './write-options.ts';
+import { encodeOciDocument } from './new-document.ts';
+import { FIRMWARE, LAUNCH_MODE, METADATA, OS, OS_VERSION } from './write-options.ts';
 
 /** As OCI's own exports call it. */
 const DISK_NAME = 'output.QCOW2';
@@ -65,11 +67,43 @@ function imageRequest({ compression, seed, baseName, signal }: WriteRequest): Wr
 }
 
 function metadataOf(request: WriteRequest): Uint8Array {
-  return encodeOciMetadata({
+  const text = request.options[METADATA.name];
+  if (text !== undefined) return givenMetadata(text, request);
+  return encodeOciDocument({
     firmware: chosenValue(request, FIRMWARE),
     launchMode: chosenValue(request, LAUNCH_MODE),
     operatingSystem: wordOf(request, OS),
     operatingSystemVersion: wordOf(request, OS_VERSION),
+  });
+}
+
+/** The document that the caller has, as it is. */
+function givenMetadata(text: string, { options }: WriteRequest): Uint8Array {
+  const said = [FIRMWARE, LAUNCH_MODE, OS, OS_VERSION].find(({ name }) => options[name] !== undefined);
+  if (said !== undefined) {
+    throw new ImageError('IMAGE_OPTION', `${said.name} and metadata cannot be given together`, {
+      structure: `option ${said.name}`,
+      hint: `the metadata already says it: leave ${said.name} away`,
+    });
+  }
+  const bytes = utf8Bytes(text);
+  const warnings = documentWarnings(documentIn(bytes));
+  if (warnings.length === 0) return bytes;
+  throw refusedMetadata(warnings.join('; '));
+}
+
+function documentIn(bytes: Uint8Array): OciDocument {
+  try {
+    return parseOciDocument(bytes);
+  } catch (error) {
+    throw error instanceof ImageError ? refusedMetadata(error.message) : error;
+  }
+}
+
+function refusedMetadata(why: string): ImageError {
+  return new ImageError('IMAGE_OPTION', `the metadata cannot be written: ${why}`, {
+    structure: `option ${METADATA.name}`,
+    hint: 'give the whole image_metadata.json as OCI writes it, version 2',
   });
 }
 

@@ -18,5 +18,9 @@ export const OS_VERSION: FormatOption = {
   name: 'os_version',
   description: 'version of the operating system; Custom when not given',
 };
+export const METADATA: FormatOption = {
+  name: 'metadata',
+  description: 'the whole image_metadata.json as a text, instead of the options above',
+};
 
-export const ociOptions: readonly FormatOption[] = [FIRMWARE, LAUNCH_MODE, OS, OS_VERSION];
+export const ociOptions: readonly FormatOption[] = [FIRMWARE, LAUNCH_MODE, OS, OS_VERSION, METADATA];

@@ -15,28 +15,29 @@ const PASS_BYTES: number = 4 * MIB;
 
 /**
  * The members of an archive, found by their headers, one after the other. When the archive arrives (a
- * `sequential` source), a member's bytes are there until the next one is asked for. Throws ImageError for a
- * malformed archive.
+ * `sequential` source), a member's bytes are there until the next one is asked for. A signal that `next` is given
+ * counts from then on. Throws ImageError for a malformed archive.
  */
 export async function* tarMembers(
   source: ByteSource,
   signal?: AbortSignal,
-): AsyncGenerator<TarMember, void, undefined> {
+): AsyncGenerator<TarMember, void, AbortSignal | undefined> {
   const walk = walkTar(() => source.lengthBytes);
+  let latestSignal = signal;
   let passed = 0;
+  const seen = source.sequential ? readsSeen(source, (end) => (passed = Math.max(passed, end))) : source;
   for (let step = walk.next(); !step.done; ) {
     const { value } = step;
     if (value.kind === 'member') {
-      yield { ...value.member, open: () => openMember(source, value.member) };
+      latestSignal = (yield { ...value.member, open: () => openMember(seen, value.member) }) ?? latestSignal;
       step = walk.next(new Uint8Array());
       continue;
     }
     const { offsetBytes, lengthBytes } = value;
-    if (source.sequential) await passTo(source, passed, offsetBytes, signal);
-    passed = offsetBytes + lengthBytes;
+    if (source.sequential) await passTo(seen, passed, offsetBytes, latestSignal);
     const bytes = new Uint8Array(lengthBytes);
     try {
-      await source.read(offsetBytes, bytes, signal);
+      await seen.read(offsetBytes, bytes, latestSignal);
     } catch (error) {
       // An arriving archive may have no end of its own: here it is known to have ended.
       if (error instanceof ImageError && source.lengthBytes === offsetBytes) return;
@@ -50,6 +51,22 @@ export async function* tarMembers(
 async function passTo(source: ByteSource, from: number, to: number, signal?: AbortSignal): Promise<void> {
   const byte = new Uint8Array(1);
   for (let at = from + PASS_BYTES; at < to; at += PASS_BYTES) await source.read(at, byte, signal);
+}
+
+/** The same source, which tells how far it was read. */
+function readsSeen(source: ByteSource, see: (endBytes: number) => void): ByteSource {
+  return {
+    name: source.name,
+    sequential: true,
+    get lengthBytes() {
+      return source.lengthBytes;
+    },
+    async read(offsetBytes, into, signal) {
+      await source.read(offsetBytes, into, signal);
+      see(offsetBytes + into.length);
+    },
+    close: () => source.close(),
+  };
 }
 
 /** As far as the first bytes of an archive show them; what is malformed there is left to who opens it. */

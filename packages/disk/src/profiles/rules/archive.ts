@@ -1,4 +1,4 @@
-import { ociContents } from '../../archives/oci/open.ts';
+import { OciContents } from '../../archives/oci/contents.ts';
 import { disksOf, isDescriptor, memberOf, wholeMember } from '../../archives/ova/contents.ts';
 import { diskSource } from '../../archives/ova/open.ts';
 import { parseOvf } from '../../archives/ovf/envelope.ts';
@@ -18,7 +18,7 @@ export function ociArchive(inner: FormatCheck): FormatCheck {
   return {
     format: 'oci',
     async run(source, options) {
-      const { disk } = await ociContents(source, options);
+      const disk = await new OciContents(source, options).disk(options.signal);
       const { facts, findings } = await runInside(inner, disk.open(), options);
       return {
         facts: { ...facts, fileLengthBytes: source.lengthBytes },
