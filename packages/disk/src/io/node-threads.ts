@@ -22,6 +22,8 @@ const THREAD_COUNT: number = Math.min(8, availableParallelism());
 const TASKS_A_HAND = 2;
 /** Work of this many tasks ends before a thread would have started. */
 const TASKS_WITHOUT_THREADS = 8;
+/** So many asked for at once are the first of many. */
+const TASKS_AT_ONCE_WITHOUT_THREADS = 4;
 
 /**
  * Threads that do tasks, given out in the order in which they were asked for: a task may wait for those before
@@ -58,18 +60,28 @@ export class Threads<Task, Answer> {
 
   #dispatch(): void {
     const wanted = THREAD_COUNT - (this.callerWorks ? 1 : 0);
-    if (this.#taskCount > TASKS_WITHOUT_THREADS) {
+    if (this.#taskCount > TASKS_WITHOUT_THREADS || this.#queue.length >= TASKS_AT_ONCE_WITHOUT_THREADS) {
       while (this.#threads.length + this.#starting < wanted) this.#start();
     }
+    const isCallerAtWork = this.callerWorks || this.#threads.length < wanted;
     while (this.#queue.length > 0) {
-      const isCallerAtWork = this.callerWorks || this.#threads.length < wanted;
-      const hands = isCallerAtWork ? [this.#caller, ...this.#threads] : this.#threads;
-      const least = hands.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
-      if (least.waiting.length >= TASKS_A_HAND) return;
+      const hand =
+        this.#freeThread() ??
+        (isCallerAtWork && this.#caller.waiting.length === 0 ? this.#caller : undefined);
+      if (hand === undefined) return;
       const next = this.#queue.shift() as Waiting<Task, Answer>;
-      least.waiting.push(next);
-      least.give(next.task);
+      hand.waiting.push(next);
+      hand.give(next.task);
     }
+  }
+
+  /** The thread with the least to do, unless it has enough. The caller has other things to do as well: it is asked last. */
+  #freeThread(): Hand<Task, Answer> | undefined {
+    let least: Hand<Task, Answer> | undefined;
+    for (const thread of this.#threads) {
+      if (thread.waiting.length < (least?.waiting.length ?? TASKS_A_HAND)) least = thread;
+    }
+    return least;
   }
 
   #callingHand(runHere: (task: Task) => Answer): Hand<Task, Answer> {
