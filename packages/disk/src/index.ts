@@ -1,4 +1,4 @@
-export { type OciDocument, parseOciDocument } from './archives/oci/document.ts';
+export { type OciDocument, ociDocumentWarnings, parseOciDocument } from './archives/oci/document.ts';
 export { type OvfDescription, type OvfDisk, type OvfFile, parseOvf } from './archives/ovf/envelope.ts';
 export { type TarMember, tarMembers } from './archives/tar/reader.ts';
 export { isZero } from './bytes/fields.ts';

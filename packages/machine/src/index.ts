@@ -1,7 +1,11 @@
 export { completeMachine } from './complete.ts';
+export { readOciMetadata } from './descriptors/oci-metadata/read.ts';
+export { writeOciMetadata } from './descriptors/oci-metadata/write.ts';
+export { osFamilyOf } from './guest-os.ts';
 export type {
   Architecture,
   Clock,
+  DescriptorReading,
   DiskBus,
   DiskRole,
   Firmware,

@@ -156,6 +156,12 @@ export interface ImageCapabilities {
   readonly capabilities?: JsonObject;
 }
 
+/** What a descriptor says, and what of it is not as its readers expect: one sentence each. */
+export interface DescriptorReading {
+  readonly facts: MachineFacts;
+  readonly warnings: readonly string[];
+}
+
 /** A field of the machine that a descriptor does not hold, or not as it was. */
 export interface Loss {
   /** The path in the model: `disks[1].bus`. */

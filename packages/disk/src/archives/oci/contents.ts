@@ -5,7 +5,7 @@ import type { ByteSource } from '../../io/byte-source.ts';
 import { chosenDisk } from '../choice.ts';
 import { METADATA_NAME, QCOW2_MARK } from '../kind.ts';
 import { type TarMember, tarMembers } from '../tar/reader.ts';
-import { documentWarnings, type OciDocument, parseOciDocument } from './document.ts';
+import { type OciDocument, ociDocumentWarnings, parseOciDocument } from './document.ts';
 import { METADATA_BYTES_MAX } from './limits.ts';
 
 /**
@@ -32,7 +32,7 @@ export class OciContents {
 
   /** What of the document is not as OCI writes it, one sentence each. */
   get warnings(): string[] {
-    if (this.#document !== undefined) return documentWarnings(this.#document);
+    if (this.#document !== undefined) return ociDocumentWarnings(this.#document);
     return this.#isEndSeen ? [`the archive has no ${METADATA_NAME}: how to launch it is not known`] : [];
   }
 

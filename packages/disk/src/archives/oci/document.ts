@@ -24,7 +24,7 @@ export function parseOciDocument(json: string | Uint8Array, structure: string = 
 }
 
 /** What keeps OCI from reading the document, one sentence each. */
-export function documentWarnings({ version, externalLaunchOptions }: OciDocument): string[] {
+export function ociDocumentWarnings({ version, externalLaunchOptions }: OciDocument): string[] {
   const warnings: string[] = [];
   if (version !== 2) {
     const stated = JSON.stringify(version)?.slice(0, 40);

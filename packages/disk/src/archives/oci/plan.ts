@@ -13,7 +13,7 @@ import { METADATA_NAME } from '../kind.ts';
 import { encodeTarHeader, TAR_BLOCK_BYTES } from '../tar/header.ts';
 import { MODIFIED_AT_SECONDS, tarLayout } from '../tar/layout.ts';
 import { tarStream } from '../tar/stream.ts';
-import { documentWarnings, type OciDocument, parseOciDocument } from './document.ts';
+import { type OciDocument, ociDocumentWarnings, parseOciDocument } from './document.ts';
 import { WORD_LENGTH_MAX } from './limits.ts';
 import { encodeOciDocument } from './new-document.ts';
 import { FIRMWARE, LAUNCH_MODE, METADATA, OS, OS_VERSION } from './write-options.ts';
@@ -87,7 +87,7 @@ function givenMetadata(text: string, { options }: WriteRequest): Uint8Array {
     });
   }
   const bytes = utf8Bytes(text);
-  const warnings = documentWarnings(documentIn(bytes));
+  const warnings = ociDocumentWarnings(documentIn(bytes));
   if (warnings.length === 0) return bytes;
   throw refusedMetadata(warnings.join('; '));
 }
