@@ -1,11 +1,16 @@
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { storeError } from '@gantry/disk';
 import { guardedFetch, openFolderStore } from '@gantry/storage';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { makeMetrics } from './api/native/metrics.ts';
 import { nativeApi } from './api/native/server.ts';
+import { bySignature, readKeyId } from './api/oci/authentication.ts';
+import { ociApi } from './api/oci/server.ts';
 import { ensureFirstStart } from './auth/first-start.ts';
+import { OciSignatures } from './auth/oci/verifier.ts';
 import { verifyToken } from './auth/tokens.ts';
 import { writeClientProfile } from './client-profile.ts';
 import { openDataFolder } from './data-folder.ts';
@@ -17,6 +22,7 @@ import { exportHandler } from './domain/export-job.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
 import { Objects } from './domain/objects.ts';
+import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
 import { StreamImports } from './domain/stream-import.ts';
 import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
@@ -26,7 +32,7 @@ import { ImageViews } from './domain/views.ts';
 import { Idempotency } from './jobs/idempotency.ts';
 import { JobQueue } from './jobs/queue.ts';
 import { JobRunner } from './jobs/runner.ts';
-import { notToBeHad, parseListen, reachableAddress } from './listen.ts';
+import { type ListenAddress, notToBeHad, parseListeners, reachableAddress } from './listen.ts';
 import type { RunningService, ServeOptions } from './settings.ts';
 import { Vault } from './vault/vault.ts';
 
@@ -41,7 +47,8 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../packag
  * folder or the address is not to be had; then nothing runs.
  */
 export async function serve(options: ServeOptions): Promise<RunningService> {
-  const listen = parseListen(options.listen);
+  const listen = parseListeners(options.listen);
+  const region = await readRegion(options);
   const logger = pino({ level: options.logLevel ?? 'info' }, pino.destination({ dest: 2, sync: true }));
   const closers: (() => Promise<unknown>)[] = [];
   const closeAll = async () => {
@@ -95,6 +102,13 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     });
     const idempotency = new Idempotency(database.kysely);
     await idempotency.forgetUnanswered();
+    const oci = await ociApi({
+      logger,
+      authenticate: bySignature(new OciSignatures(database.kysely, readKeyId)),
+      signedRoutes: [],
+      openRoutes: [],
+    });
+    closers.push(() => closeServer(oci));
     const app = await nativeApi({
       version,
       logger,
@@ -107,32 +121,52 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       idempotency,
       queue,
       vaultJobs: new VaultJobs(queue),
+      dialects: { '/oci': oci },
       metrics: makeMetrics(() => countJobsByState(database.kysely)),
       ready: () => requireUsable(database),
     });
     closers.push(() => closeServer(app));
-    await app.listen(listen).catch((error) => {
-      throw notToBeHad(listen, error);
-    });
-    const address = reachableAddress(listen, app.server.address());
+    const address = await answerAt(app, listen.main);
+    const ociEndpoint = listen.oci === undefined ? `${address}/oci` : await answerAt(oci, listen.oci);
     await ensureFirstStart(database.kysely, (token) => writeClientProfile(folder.profile, address, token));
     await writeClientProfile(folder.profile, address, undefined);
     closers.push(() => runner.stop());
     await runner.start();
     const tidying = setInterval(() => void idempotency.forgetOld().catch(() => {}), 3_600_000);
     closers.push(async () => clearInterval(tidying));
-    logger.info({ address, dataFolder: folder.path, version }, 'the service answers');
+    logger.info(
+      { address, ociEndpoint, region: region.name, dataFolder: folder.path, version },
+      'the service answers',
+    );
     let stopping: Promise<void> | undefined;
     const stop = () => {
       // Asked twice, it stops once: what is closed next waits for what is closed now.
       stopping ??= closeAll();
       return stopping;
     };
-    return { address, profilePath: folder.profile, stop };
+    return { address, ociEndpoint, profilePath: folder.profile, stop };
   } catch (error) {
     await closeAll();
     throw error;
   }
+}
+
+async function readRegion({ region, peers, realmKeyFile }: ServeOptions): Promise<Region> {
+  const realmKey =
+    realmKeyFile === undefined
+      ? undefined
+      : await readFile(realmKeyFile).catch((error) => {
+          throw storeError(error, realmKeyFile);
+        });
+  return makeRegion({ name: region, peers, realmKey });
+}
+
+/** Opens the listener; gives the address that clients on this machine reach it by. Throws StoreError. */
+async function answerAt(app: FastifyInstance, listen: ListenAddress): Promise<string> {
+  await app.listen(listen).catch((error) => {
+    throw notToBeHad(listen, error);
+  });
+  return reachableAddress(listen, app.server.address());
 }
 
 /** What a request in flight gets to finish before its connection is cut. */

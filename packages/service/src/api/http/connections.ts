@@ -1,2 +1,17 @@
+import { createServer, type RequestListener, type Server } from 'node:http';
+
 /** A whole machine image arrives in one request: only its sender's silence ends it. */
 export const CONNECTION_IDLE_MS = 120_000;
+
+/**
+ * How long a connection is kept for its client's next request. Clients keep theirs for a minute and more, and an
+ * upload fails with the part that is sent into a connection that was just closed.
+ */
+export const KEEP_ALIVE_MS = 75_000;
+
+/** A server with these times; how long a request may take is not limited. */
+export function httpServer(listener: RequestListener): Server {
+  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, listener);
+  server.setTimeout(CONNECTION_IDLE_MS);
+  return server;
+}

@@ -5,7 +5,8 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fast
 import { DomainError } from '../../domain/errors.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
 import type { JobQueue } from '../../jobs/queue.ts';
-import { CONNECTION_IDLE_MS } from '../http/connections.ts';
+import { dispatchByPrefix } from '../front.ts';
+import { httpServer } from '../http/connections.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
 import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
 import { answerError } from './errors.ts';
@@ -22,6 +23,8 @@ export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
   readonly queue: JobQueue;
   readonly vaultJobs: VaultJobs;
   readonly metrics: Metrics;
+  /** What answers below other prefixes than /api, such as `/oci`. */
+  readonly dialects: Readonly<Record<string, FastifyInstance>>;
   /** Resolves when the service can do its work; throws what is in the way. */
   readonly ready: () => Promise<void>;
 }
@@ -39,8 +42,7 @@ const describeRoute: typeof jsonSchemaTransform = (route) => {
 export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
-    requestTimeout: 0,
-    connectionTimeout: CONNECTION_IDLE_MS,
+    serverFactory: (native) => httpServer(dispatchByPrefix(native, parts.dialects)),
     // Keys of objects stand in paths, 1024 bytes of UTF-8 percent-encoded.
     routerOptions: { maxParamLength: 4096 },
     logController: new LogController({ disableRequestLogging: true }),

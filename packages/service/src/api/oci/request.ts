@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../../auth/tokens.ts';
+import { requireBodyAsSigned } from './authentication.ts';
 import { OciError } from './errors.ts';
 
 /** Finds out who signed a request. Throws OciError 401 for what is not signed as it must be. */
@@ -14,11 +15,19 @@ const JSON_BYTES_MAX = 1024 * 1024;
  */
 export function takeBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: JSON_BYTES_MAX }, (_request, body, done) => {
-    try {
-      done(null, body.length === 0 ? {} : JSON.parse(body.toString('utf8')));
-    } catch {
-      done(new OciError(400, 'CannotParseRequest', 'the body is no JSON'));
-    }
-  });
+  const parse = async (request: FastifyRequest, body: Buffer) => {
+    // Requests that carry their permission in their path are not signed.
+    if (request.principal !== null) await requireBodyAsSigned(request, body);
+    return parseBody(body);
+  };
+  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: JSON_BYTES_MAX }, parse);
+}
+
+function parseBody(body: Buffer): unknown {
+  if (body.length === 0) return {};
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    throw new OciError(400, 'CannotParseRequest', 'the body is no JSON');
+  }
 }

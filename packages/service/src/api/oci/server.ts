@@ -7,7 +7,8 @@ import {
 } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Principal } from '../../auth/tokens.ts';
-import { CONNECTION_IDLE_MS } from '../http/connections.ts';
+import { sentTarget } from '../front.ts';
+import { httpServer } from '../http/connections.ts';
 import { answerOciError, OciError } from './errors.ts';
 import { type RequestAuthenticator, takeBodies } from './request.ts';
 
@@ -29,8 +30,7 @@ export interface OciApiParts {
 export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
-    requestTimeout: 0,
-    connectionTimeout: CONNECTION_IDLE_MS,
+    serverFactory: httpServer,
     routerOptions: { maxParamLength: 4096 },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => crypto.randomUUID(),
@@ -42,6 +42,14 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0];
     throw new OciError(404, 'NotAuthorizedOrNotFound', `there is no operation ${request.method} ${path}`);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const [path] = sentTarget(request.raw).split('?');
+    const ms = Math.round(reply.elapsedTime);
+    request.log.info(
+      { method: request.method, path: withoutTokens(path), status: reply.statusCode, ms },
+      'request',
+    );
   });
   app.addHook('onRequest', async (request, reply) => {
     // The client's own id comes back with ours behind it, as OCI appends its segments.
@@ -64,6 +72,11 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   });
   await app.ready();
   return app;
+}
+
+/** A path for the log: the token of a pre-authenticated request is a permission. */
+function withoutTokens(path = ''): string {
+  return path.replace(/\/p\/[^/]+/, '/p/…');
 }
 
 export type { Principal };
