@@ -1,9 +1,10 @@
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
-import { findCompartment } from '../db/repositories/compartments.ts';
+import { findCompartment, liveCompartments } from '../db/repositories/compartments.ts';
 import { listGrants } from '../db/repositories/grants.ts';
 import { findUser } from '../db/repositories/tenancies.ts';
-import type { GrantResource, GrantVerb } from '../db/schema.ts';
+import type { GrantResource, GrantRow, GrantVerb } from '../db/schema.ts';
+import { DomainError } from './errors.ts';
 
 /** What a grant can be about. */
 export type Resource = Exclude<GrantResource, 'all'>;
@@ -35,12 +36,7 @@ export class Access {
     if (path.length === 0) return false;
     if (principal.role === 'administrator') return true;
     const grants = await listGrants(this.#database.kysely, principal.userId);
-    return grants.some(
-      (grant) =>
-        VERBS.indexOf(grant.verb) >= VERBS.indexOf(verb) &&
-        (grant.resource === 'all' || grant.resource === resource) &&
-        path.includes(grant.compartment_id),
-    );
+    return grants.some((grant) => includes(grant, verb, resource) && path.includes(grant.compartment_id));
   }
 
   /** Throws what `refusal` makes unless it is allowed. */
@@ -52,6 +48,40 @@ export class Access {
     refusal: () => Error,
   ): Promise<void> {
     if (!(await this.allows(principal, verb, resource, compartmentId))) throw refusal();
+  }
+
+  /** In which compartments it is allowed; undefined for all of the tenancy, without looking. */
+  async where(
+    principal: Principal,
+    verb: GrantVerb,
+    resource: Resource,
+  ): Promise<readonly string[] | undefined> {
+    if (principal.role === 'administrator') return undefined;
+    const grants = await listGrants(this.#database.kysely, principal.userId);
+    const allowed = new Set(
+      grants.filter((grant) => includes(grant, verb, resource)).map((grant) => grant.compartment_id),
+    );
+    const tree = await liveCompartments(this.#database.kysely, principal.tenancyId);
+    // What is allowed somewhere is allowed below: once around for every level.
+    for (let level = 0; level < COMPARTMENT_DEPTH_MAX; level++) {
+      for (const { id, parent_id: above } of tree) if (above !== null && allowed.has(above)) allowed.add(id);
+    }
+    return tree.filter(({ id }) => allowed.has(id)).map(({ id }) => id);
+  }
+
+  /** Throws `absent` to who may not even know of it, and FORBIDDEN to who may, and may not do this. */
+  async demand(
+    principal: Principal,
+    verb: GrantVerb,
+    resource: Resource,
+    compartmentId: string,
+    absent: () => Error,
+  ): Promise<void> {
+    if (await this.allows(principal, verb, resource, compartmentId)) return;
+    if (!(await this.allows(principal, 'inspect', resource, compartmentId))) throw absent();
+    throw new DomainError('FORBIDDEN', `this needs the grant to ${verb} ${resource} in this compartment`, {
+      hint: 'ask an administrator of the tenancy for it',
+    });
   }
 
   /** Who a user is now, as a job or a pre-authenticated request asks on the user's behalf; undefined when gone. */
@@ -72,4 +102,9 @@ export class Access {
     }
     return path;
   }
+}
+
+function includes(grant: GrantRow, verb: GrantVerb, resource: Resource): boolean {
+  const isEnough = VERBS.indexOf(grant.verb) >= VERBS.indexOf(verb);
+  return isEnough && (grant.resource === 'all' || grant.resource === resource);
 }

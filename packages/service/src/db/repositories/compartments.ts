@@ -18,3 +18,16 @@ export function findCompartment(
     .where('id', '=', id)
     .executeTakeFirst();
 }
+
+/** A tenancy's whole tree, without what was deleted. */
+export function liveCompartments(
+  queries: Queries,
+  tenancyId: string,
+): Promise<Pick<CompartmentRow, 'id' | 'parent_id'>[]> {
+  return queries
+    .selectFrom('compartments')
+    .select(['id', 'parent_id'])
+    .where('tenancy_id', '=', tenancyId)
+    .where('deleted_at_ms', 'is', null)
+    .execute();
+}
