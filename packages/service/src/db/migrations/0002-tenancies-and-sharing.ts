@@ -31,11 +31,11 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
       compartment_id ${text} NOT NULL REFERENCES compartments (id), created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE tag_namespaces (
       id ${text} PRIMARY KEY, ${home}, name ${text} NOT NULL, description ${text} NOT NULL,
-      is_retired ${integer} NOT NULL, ${tags}, created_at_ms ${integer} NOT NULL, UNIQUE (tenancy_id, name))`,
+      is_retired ${integer} NOT NULL, ${tags}, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE tags (
       id ${text} PRIMARY KEY, tag_namespace_id ${text} NOT NULL REFERENCES tag_namespaces (id), name ${text} NOT NULL,
       description ${text} NOT NULL, is_retired ${integer} NOT NULL, validator_json ${text}, ${tags},
-      version ${integer} NOT NULL, created_at_ms ${integer} NOT NULL, UNIQUE (tag_namespace_id, name))`,
+      version ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE images_as_of_0002 (
       id ${text} PRIMARY KEY, ${home}, name ${text} NOT NULL, kind ${text} NOT NULL, base_image_id ${text},
       manifest_id ${text} REFERENCES manifests (id), source_format ${text}, virtual_size_bytes ${integer},
@@ -87,7 +87,7 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
     objects: [`attributes_json ${text} NOT NULL DEFAULT '{}'`],
     uploads: [`attributes_json ${text} NOT NULL DEFAULT '{}'`],
     upload_parts: [`md5 ${text}`],
-    jobs: [`compartment_id ${text}`, `operation ${text}`],
+    jobs: [`compartment_id ${text}`, `operation ${text}`, `percent_done ${integer} NOT NULL DEFAULT 0`],
   };
 
   const moved = `INSERT INTO images_as_of_0002 (id, tenancy_id, compartment_id, name, kind, manifest_id, source_format,
@@ -100,6 +100,9 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
     'CREATE INDEX compartments_by_parent ON compartments (parent_id)',
     'CREATE UNIQUE INDEX compartments_by_name ON compartments (parent_id, name) WHERE deleted_at_ms IS NULL',
     'CREATE INDEX grants_by_user ON grants (user_id)',
+    // Names of tags are the same in any case.
+    'CREATE UNIQUE INDEX tag_namespaces_by_name ON tag_namespaces (tenancy_id, lower(name))',
+    'CREATE UNIQUE INDEX tags_by_name ON tags (tag_namespace_id, lower(name))',
     'CREATE INDEX tag_namespaces_by_compartment ON tag_namespaces (compartment_id)',
     'CREATE INDEX images_by_tenancy ON images (tenancy_id, id)',
     'CREATE INDEX images_by_compartment ON images (compartment_id, id)',
@@ -111,6 +114,7 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
     'CREATE INDEX volume_attachments_by_volume ON volume_attachments (volume_id)',
     'CREATE INDEX pre_authenticated_requests_by_bucket ON pre_authenticated_requests (bucket_id, id)',
     'CREATE INDEX job_resources_by_resource ON job_resources (resource_id, job_id)',
+    'CREATE INDEX jobs_by_compartment ON jobs (compartment_id, id)',
     'CREATE INDEX buckets_by_compartment ON buckets (compartment_id, name)',
     'CREATE UNIQUE INDEX tenancies_by_namespace ON tenancies (namespace)',
   ];
