@@ -25,6 +25,11 @@ export function buildAccelerator({ required = false } = {}) {
   if (required && build.status !== 0) process.exit(1);
 }
 
+/** Makes the bundle that `gantry disk` starts from, unless it was made from these sources already. */
+export function bundleCommand() {
+  spawnSync(process.execPath, [join(root, 'packages', 'cli', 'bundle.mjs')], { stdio: ['ignore', 2, 2] });
+}
+
 /** Installs what the lock file says, unless that was done already for this very lock file. */
 export function ensureDependencies() {
   const lock = createHash('sha256')

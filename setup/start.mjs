@@ -1,9 +1,16 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { buildAccelerator, ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
+import {
+  buildAccelerator,
+  bundleCommand,
+  ensureDependencies,
+  projectEnvironment,
+  root,
+} from './dependencies.mjs';
 
 ensureDependencies();
 buildAccelerator();
+bundleCommand();
 const command = join(root, 'packages', 'cli', 'bin', 'gantry.mjs');
 // Those that the command would start itself again with.
 const flags = ['--conditions=source', '--max-semi-space-size=6'];

@@ -1,5 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { buildAccelerator, ensureDependencies, projectEnvironment, root } from './dependencies.mjs';
+import {
+  buildAccelerator,
+  bundleCommand,
+  ensureDependencies,
+  projectEnvironment,
+  root,
+} from './dependencies.mjs';
 import { ensurePeers } from './peers.mjs';
 
 if (process.argv[2] === '--list') {
@@ -9,6 +15,7 @@ if (process.argv[2] === '--list') {
 ensureDependencies();
 ensurePeers();
 buildAccelerator({ required: true });
+bundleCommand();
 
 const environment = projectEnvironment();
 const only = process.argv.slice(2);

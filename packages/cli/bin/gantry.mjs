@@ -2,12 +2,13 @@
 // Starts the command. Plain JavaScript that the Node of a distribution (20) runs too: when the running Node
 // is too old, or was started without the condition that makes packages resolve to their sources, the command
 // is started again the right way. Signals and the exit code pass through.
-import { spawn } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
 import * as module from 'node:module';
-import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { currentBundle } from './current-bundle.mjs';
+
+// Imported, it would load all that it can export, streams too: 4 ms.
+const { existsSync, realpathSync } = module.createRequire(import.meta.url)('node:fs');
 
 const OLDEST_MAJOR = 26;
 // The service passes bytes on: with a smaller nursery the memory of those that are sent is free again sooner.
@@ -15,7 +16,8 @@ const OLDEST_MAJOR = 26;
 // A command makes little garbage: with the smallest nursery it stays 5 MiB smaller, and no slower.
 const FLAGS = ['--conditions=source', `--max-semi-space-size=${process.argv[2] === 'serve' ? 6 : 1}`];
 const script = realpathSync(fileURLToPath(import.meta.url));
-const modules = join(dirname(script), '..', '..', '..', 'node_modules');
+const root = join(dirname(script), '..', '..', '..');
+const modules = join(root, 'node_modules');
 
 const isNewEnough = Number(process.versions.node.split('.')[0]) >= OLDEST_MAJOR;
 if (isNewEnough && FLAGS.every((flag) => process.execArgv.includes(flag))) {
@@ -25,10 +27,18 @@ if (isNewEnough && FLAGS.every((flag) => process.execArgv.includes(flag))) {
     // Threads look here for it: without, each would load a compiler of its own.
     process.env.NODE_COMPILE_CACHE ??= compiled;
   }
-  const { main } = await import('../src/main.ts');
+  const { main } = bundledCommand() ?? (await import('../src/main.ts'));
   process.exitCode = await main(process.argv.slice(2));
 } else {
-  startAgain(isNewEnough ? process.execPath : ownNode());
+  await startAgain(isNewEnough ? process.execPath : ownNode());
+}
+
+/** The command that bundle.mjs made of the sources, for the verbs that are in it. */
+function bundledCommand() {
+  // The lines of a stack are to be those of the sources.
+  if (process.argv[2] !== 'disk' || process.env.GANTRY_DEBUG === '1') return undefined;
+  const bundle = currentBundle(root);
+  return bundle && module.createRequire(script)(join(bundle, 'main.js'));
 }
 
 /** The Node that `npm ci` installs with the project. */
@@ -42,10 +52,12 @@ function ownNode() {
   process.exit(2);
 }
 
-function startAgain(node) {
+async function startAgain(node) {
   const args = [...new Set([...process.execArgv, ...FLAGS]), script, ...process.argv.slice(2)];
   // Replacing this process leaves nobody in between. Not on Windows, and only a trial before Node 26.
   if (isNewEnough && process.platform !== 'win32') process.execve(node, [node, ...args], process.env);
+  const { spawn } = await import('node:child_process');
+  const { constants } = await import('node:os');
   const child = spawn(node, args, { stdio: 'inherit' });
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => child.kill(name));
   child.on('error', (error) => {

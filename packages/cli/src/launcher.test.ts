@@ -51,7 +51,8 @@ test('a verb loads what it needs and no more: no service to look at a disk, no e
     `data:text/javascript,${encodeURI(hooks)}`,
   ];
   const loaded = async (...args: string[]) => {
-    const { code, stderr } = await gantry(args, { node });
+    // From the sources: a bundle is one file.
+    const { code, stderr } = await gantry(args, { node, environment: { GANTRY_DEBUG: '1' } });
     assert.equal(code, 0, stderr);
     return stderr.split('\n').filter((url) => url.startsWith('file:'));
   };

@@ -14,8 +14,21 @@ import { outputFormats } from './output/output.ts';
 import { OutputClosed } from './output/write.ts';
 import { progressModes } from './progress/progress.ts';
 
-/** The whole grammar: every command, argument and flag. What the verbs do is loaded when one is called. */
-export function buildProgram(): Command {
+const groups: Readonly<Record<string, (program: Command) => void>> = {
+  disk: addDiskCommands,
+  image: addImageCommands,
+  job: addJobCommands,
+  bucket: addBucketCommands,
+  object: addObjectCommands,
+  vault: addVaultCommands,
+  serve: addServeCommand,
+};
+
+/**
+ * The whole grammar: every command, argument and flag; or only that of the group that `word` names. What the verbs
+ * do is loaded when one is called.
+ */
+export function buildProgram(word = ''): Command {
   const program = new Command('gantry')
     .description('Moves virtual machines between clouds and hypervisors')
     .version(packageFile.version, '--version', 'print the version')
@@ -33,13 +46,8 @@ export function buildProgram(): Command {
     )
     .option('--profile <file>', 'client profile of the service to talk to (also GANTRY_PROFILE)')
     .addHelpText('after', '\nExample:\n  gantry disk convert vm.vmdk vm.qcow2\n');
-  addDiskCommands(program);
-  addImageCommands(program);
-  addJobCommands(program);
-  addBucketCommands(program);
-  addObjectCommands(program);
-  addVaultCommands(program);
-  addServeCommand(program);
+  const asked = Object.hasOwn(groups, word) ? groups[word] : undefined;
+  for (const add of asked ? [asked] : Object.values(groups)) add(program);
   reportUsage(program, []);
   return program;
 }
@@ -69,7 +77,7 @@ export async function main(args: readonly string[]): Promise<number> {
   // A reader that went away is met by the write that needs it, or by nobody: `gantry --help | head -1`.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   try {
-    await buildProgram().parseAsync(args, { from: 'user' });
+    await buildProgram(args[0]).parseAsync(args, { from: 'user' });
     return Number(process.exitCode);
   } catch (error) {
     if (error instanceof CommanderError || error instanceof OutputClosed) return EXIT.ok;

@@ -35,7 +35,10 @@ export interface ConvertOptions extends PlanOptions {
  * format that is not written, IMAGE_LIMIT for a disk that the format cannot hold.
  */
 export async function planImage(disk: Disk, options: PlanOptions): Promise<Layout | ImageStream> {
-  const plan = await planFiles(disk, options);
+  return requireOneFile(await planFiles(disk, options));
+}
+
+function requireOneFile(plan: Layout | ImageStream | FileSet): Layout | ImageStream {
   if (plan.kind !== 'files') return plan;
   throw new ImageError('IMAGE_OPTION', `this form of ${plan.format} is ${plan.files.length} files`, {
     structure: 'target',
@@ -68,13 +71,24 @@ function writtenFormat(options: PlanOptions): WrittenFormat {
   });
 }
 
-function writeRequest(options: PlanOptions): WriteRequest {
+function writeRequest({
+  options = {},
+  compression,
+  seed,
+  baseName = 'disk',
+  signal,
+}: PlanOptions): WriteRequest {
+  let chosen = seed;
   return {
-    options: options.options ?? {},
-    compression: options.compression,
-    seed: options.seed ?? randomSeed(32),
-    baseName: options.baseName ?? 'disk',
-    signal: options.signal,
+    options,
+    compression,
+    // Many formats have no identifiers, and what makes random numbers takes milliseconds to load.
+    get seed() {
+      chosen ??= randomSeed(32);
+      return chosen;
+    },
+    baseName,
+    signal,
   };
 }
 
@@ -120,7 +134,7 @@ async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): P
   const request = writeRequest(options);
   const placement =
     options.compression === undefined ? await format.placement?.(disk.virtualSizeBytes, request) : undefined;
-  if (placement === undefined) return writePlanned(disk, sink, { ...options, seed: request.seed });
+  if (placement === undefined) return writePlanned(disk, sink, format, request, options);
   const map = await copyBlocks(disk, sink, placement, options);
   const plan = await format.plan(mappedDisk(disk, map), request);
   invariant(plan.kind === 'layout', 'a format with a placement plans a layout');
@@ -129,10 +143,16 @@ async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): P
 }
 
 /** A stream finds the zeros by itself and goes forward only; a layout is planned from a disk that was looked at. */
-async function writePlanned(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
-  const plan = await planImage(disk, options);
+async function writePlanned(
+  disk: Disk,
+  sink: ByteSink,
+  format: WrittenFormat,
+  request: WriteRequest,
+  options: ConvertOptions,
+): Promise<number> {
+  const plan = requireOneFile(await format.plan(disk, request));
   if (plan.kind === 'stream') return writeStream(plan, sink, options);
-  const layout = await planImage(withZerosFound(disk, options), options);
+  const layout = await format.plan(withZerosFound(disk, options), request);
   invariant(layout.kind === 'layout', 'zeros do not change what kind a plan is');
   return writeLayout(layout, disk, sink, options);
 }

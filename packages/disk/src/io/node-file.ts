@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -31,6 +30,11 @@ export async function fileSource(path: string): Promise<ByteSource> {
 
 const SPOOL_PIECE_BYTES = 64 * 1024;
 
+/** Of a file that must not be there yet: one that somebody has foreseen is refused when it is opened. */
+function uniqueName(): string {
+  return Math.random().toString(36).slice(2, 12).padEnd(10, '0');
+}
+
 /**
  * Bytes that arrive, put into a file of the folder that has no name and goes when it is closed, zeros as holes:
  * what has to be read at any offset, or measured. Throws StoreError, with STORE_FULL when the disk is full.
@@ -41,7 +45,7 @@ export async function spooledSource(
   name: string,
   signal?: AbortSignal,
 ): Promise<ByteSource> {
-  const path = join(folder, `.gantry.${randomBytes(6).toString('hex')}.spool`);
+  const path = join(folder, `.gantry.${uniqueName()}.spool`);
   const handle = await open(path, 'wx+', 0o600).catch((error) => {
     throw storeError(error, folder);
   });
@@ -192,7 +196,7 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
       hint: 'choose the name of a file',
     });
   }
-  const partial = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`);
+  const partial = join(dirname(path), `.${basename(path)}.${uniqueName()}.partial`);
   // What replaces a private file stays private.
   const mode = (existing?.mode ?? 0o666) & 0o777;
   const handle = await open(partial, 'wx', mode).catch((error) => {

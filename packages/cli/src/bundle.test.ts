@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gantry, launcher, temporaryFolder } from './command.testkit.ts';
+
+const { currentBundle } = (await import(new URL('../bin/current-bundle.mjs', import.meta.url).href)) as {
+  currentBundle(root: string): string | undefined;
+};
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+
+test('a bundle is current as long as nobody has touched what it was made from', async (t) => {
+  const project = await temporaryFolder(t);
+  const source = join(project, 'source.ts');
+  const home = join(project, 'node_modules/.cache/gantry/bundle');
+  await mkdir(home, { recursive: true });
+  await writeFile(source, 'one');
+  assert.equal(currentBundle(project), undefined);
+  const { size, mtimeMs } = await stat(source);
+  const record = { folder: 'made', inputs: [['source.ts', size, mtimeMs]] };
+  await writeFile(join(home, 'current.json'), JSON.stringify(record));
+  assert.equal(currentBundle(project), join(home, 'made'));
+  await utimes(source, new Date(), new Date(mtimeMs + 1));
+  assert.equal(currentBundle(project), undefined, 'another time');
+  await writeFile(source, 'more');
+  await utimes(source, new Date(), new Date(mtimeMs));
+  assert.equal(currentBundle(project), undefined, 'another length');
+  await rm(source);
+  assert.equal(currentBundle(project), undefined, 'none');
+});
+
+test('the set-up makes a bundle that runs as the sources do, and loads none of them', async (t) => {
+  execFileSync(process.execPath, [join(root, 'packages/cli/bundle.mjs')]);
+  const bundle = currentBundle(root);
+  assert.ok(bundle !== undefined);
+  const folder = await temporaryFolder(t);
+  const disk = join(folder, 'disk.raw');
+  await writeFile(disk, new Uint8Array(24 * 1024 * 1024).fill(7));
+  const hooks = `import { registerHooks } from 'node:module';
+    registerHooks({ load(url, context, next) { process._rawDebug(url); return next(url, context); } });`;
+  const node = [
+    process.execPath,
+    '--conditions=source',
+    '--import',
+    `data:text/javascript,${encodeURI(hooks)}`,
+  ];
+  const { stderr } = await gantry(['disk', 'info', disk], { node });
+  const loaded = stderr.split('\n').filter((url) => url.startsWith('file:'));
+  assert.deepEqual(
+    loaded.map((url) => fileURLToPath(url)).filter((path) => dirname(path) !== dirname(launcher)),
+    [join(bundle, 'main.js')],
+  );
+  // Long enough for threads, which are of the bundle too.
+  for (const args of [
+    ['convert', disk, join(folder, 'out.qcow2'), '--compress', 'zlib'],
+    ['info', disk, '-o', 'json'],
+    ['info', join(folder, 'none')],
+    ['convert', disk],
+    ['--help'],
+  ]) {
+    const [bundled, plain] = [
+      await gantry(['disk', ...args]),
+      await gantry(['disk', ...args], { environment: { GANTRY_DEBUG: '1' } }),
+    ];
+    assert.equal(bundled.code, plain.code);
+    assert.equal(bundled.stdout, plain.stdout);
+    // With the stack behind it.
+    assert.ok(plain.stderr.startsWith(bundled.stderr), plain.stderr);
+  }
+  assert.ok((await readFile(join(folder, 'out.qcow2'))).length > 0);
+});
