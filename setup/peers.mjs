@@ -6,6 +6,7 @@ const peers = {
   'libvhdi-utils': 'a second reader of VHD',
   'libvmdk-utils': 'a second reader of VMDK',
   postgresql: 'the second SQL engine',
+  'libarchive-tools': 'bsdtar, a second reader of tar archives',
   e2fsprogs: 'mke2fs makes file systems for test disks',
   curl: 'uploads and downloads, for the benchmarks',
   'util-linux': 'prlimit makes a disk look full',
