@@ -17,10 +17,12 @@ import { openDataFolder } from './data-folder.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { findJobSecret } from './db/repositories/job-secrets.ts';
 import { countJobsByState } from './db/repositories/jobs.ts';
+import { Access } from './domain/access.ts';
 import { Buckets } from './domain/buckets.ts';
 import { exportHandler } from './domain/export-job.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
+import { Jobs } from './domain/jobs.ts';
 import { Objects } from './domain/objects.ts';
 import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
@@ -75,6 +77,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     closers.push(() => views.forget());
     const bytes = new StoredBytes(store, logger);
     const objects = new Objects(database, bytes, (spec, id) => views.open(id, spec));
+    const access = new Access(database);
     const queue = new JobQueue(database);
     const images: Images = new Images(database, queue, views, () => runner.wake());
     const streamImports = new StreamImports(queue, images);
@@ -119,7 +122,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       images,
       streamImports,
       idempotency,
-      queue,
+      jobs: new Jobs(queue, access),
       vaultJobs: new VaultJobs(queue),
       dialects: { '/oci': oci },
       metrics: makeMetrics(() => countJobsByState(database.kysely)),

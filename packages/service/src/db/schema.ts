@@ -422,6 +422,8 @@ export interface JobRow {
   compartment_id: string | null;
   /** What a dialect calls it: OCI's operationType. */
   operation: string | null;
+  /** Of the whole job, over all of its phases; it never falls. */
+  percent_done: number;
 }
 
 /** What a job makes or works on. */

@@ -44,6 +44,12 @@ export interface Job {
   readonly startedAtMs: number | undefined;
   readonly updatedAtMs: number;
   readonly finishedAtMs: number | undefined;
+  /** Where it belongs; undefined for the service's own. */
+  readonly compartmentId: string | undefined;
+  /** What a dialect calls it. */
+  readonly operation: string | undefined;
+  /** Of the whole job, 0 to 100; it never falls. */
+  readonly percentDone: number;
 }
 
 export interface JobLogLine {
@@ -80,6 +86,9 @@ export function toJob(row: JobRow): Job {
     startedAtMs: row.started_at_ms ?? undefined,
     updatedAtMs: row.updated_at_ms,
     finishedAtMs: row.finished_at_ms ?? undefined,
+    compartmentId: row.compartment_id ?? undefined,
+    operation: row.operation ?? undefined,
+    percentDone: row.percent_done,
   };
 }
 
@@ -110,6 +119,8 @@ export interface JobView {
   readonly startedAtMs: number | null;
   readonly updatedAtMs: number;
   readonly finishedAtMs: number | null;
+  readonly compartmentId: string | null;
+  readonly percentDone: number;
 }
 
 export function jobView(job: Job): JobView {
@@ -131,5 +142,7 @@ export function jobView(job: Job): JobView {
     startedAtMs: job.startedAtMs ?? null,
     updatedAtMs: job.updatedAtMs,
     finishedAtMs: job.finishedAtMs ?? null,
+    compartmentId: job.compartmentId ?? null,
+    percentDone: job.percentDone,
   };
 }

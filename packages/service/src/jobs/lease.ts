@@ -11,6 +11,7 @@ import type { Queries } from '../db/transactions.ts';
 import type { JsonValue } from '../json.ts';
 import { LeaseLost } from './interruptions.ts';
 import { type Job, type JobError, toJob } from './job.ts';
+import { percentDone } from './percent.ts';
 
 /** How far the phase that runs has come. */
 export interface JobProgress {
@@ -82,6 +83,7 @@ export class JobLease {
       done_bytes: progress.doneBytes,
       total_bytes: progress.totalBytes ?? null,
       bytes_per_second: progress.bytesPerSecond ?? null,
+      percent_done: percentDone(this.job.kind, progress),
     });
     this.#notify('progress', this.job.id);
     return { cancelRequested: row.cancel_requested === 1 };
@@ -113,6 +115,7 @@ export class JobLease {
       const ended = await updateJob(transaction, row.id, {
         ...finished('succeeded', nowMs),
         result_json: JSON.stringify(result),
+        percent_done: 100,
         done_bytes: totalBytes,
         total_bytes: totalBytes,
       });

@@ -7,15 +7,18 @@ import {
   findCancelRequests,
   findJob,
   insertJob,
+  insertJobLog,
   insertJobResources,
   type JobListing,
+  type JobLogListing,
   type JobResource,
   listJobLog,
+  listJobResources,
   listJobs,
   lockJob,
   updateJob,
 } from '../db/repositories/jobs.ts';
-import type { JobRow } from '../db/schema.ts';
+import type { JobResourceRow, JobRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import { DomainError } from '../domain/errors.ts';
 import type { JsonValue } from '../json.ts';
@@ -85,6 +88,38 @@ export class JobQueue {
     return toJob(row);
   }
 
+  /**
+   * Adds a job that is over already, for what was done at once and is asked for as a job all the same: in the
+   * transaction that does it. `lines` are its log.
+   */
+  async record(job: NewJob, lines: readonly string[], transaction: Queries): Promise<Job> {
+    const nowMs = this.#now();
+    const row: JobRow = {
+      ...newRow(job, nowMs),
+      state: 'succeeded',
+      phase: 'record',
+      attempt: 1,
+      percent_done: 100,
+      result_json: JSON.stringify({}),
+      started_at_ms: nowMs,
+      finished_at_ms: nowMs,
+    };
+    await insertJob(transaction, row);
+    await insertJobResources(transaction, row.id, job.resources ?? []);
+    for (const message of lines) {
+      await insertJobLog(transaction, { job_id: row.id, at_ms: nowMs, level: 'info', message });
+    }
+    return toJob(row);
+  }
+
+  /** What jobs make or work on, by the job's id. */
+  async resources(jobIds: readonly string[]): Promise<ReadonlyMap<string, readonly JobResource[]>> {
+    const rows = await listJobResources(this.#queries, jobIds);
+    return new Map(
+      [...Map.groupBy(rows, (row) => row.job_id)].map(([id, ofJob]) => [id, ofJob.map(toResource)]),
+    );
+  }
+
   /** Throws NOT_FOUND. */
   async get(tenancyId: string, id: string): Promise<Job> {
     return toJob(await findJob(this.#queries, tenancyId, id).then((row) => required(row, id)));
@@ -96,12 +131,8 @@ export class JobQueue {
     return { items: items.map(toJob), next };
   }
 
-  /** A job's log from its begin, or after the line with id `startAfter`. Throws NOT_FOUND. */
-  async log(
-    tenancyId: string,
-    id: string,
-    listing: { startAfter?: number | undefined; limit: number },
-  ): Promise<JobLogLine[]> {
+  /** A job's log. Throws NOT_FOUND. */
+  async log(tenancyId: string, id: string, listing: JobLogListing): Promise<JobLogLine[]> {
     required(await findJob(this.#queries, tenancyId, id), id);
     return (await listJobLog(this.#queries, { jobId: id, ...listing })).map(toJobLogLine);
   }
@@ -201,6 +232,10 @@ function required(row: JobRow | undefined, id: string): JobRow {
   return row;
 }
 
+function toResource({ resource_id, entity_type, action }: JobResourceRow): JobResource {
+  return { resourceId: resource_id, entityType: entity_type, action };
+}
+
 function newRow(job: NewJob, nowMs: number): JobRow {
   return {
     id: newId('job'),
@@ -230,5 +265,6 @@ function newRow(job: NewJob, nowMs: number): JobRow {
     finished_at_ms: null,
     compartment_id: job.compartmentId ?? null,
     operation: job.operation ?? null,
+    percent_done: 0,
   };
 }

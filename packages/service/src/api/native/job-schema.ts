@@ -6,7 +6,7 @@ export const jobStates = ['queued', 'running', 'succeeded', 'failed', 'canceled'
 
 export const jobBody = z.object({
   id: z.string(),
-  kind: z.enum(['image-import', 'image-export', 'vault-check', 'vault-gc']),
+  kind: z.string().describe('image-import, image-export, image-capture, vault-gc and others'),
   state: z.enum(jobStates),
   phase: z.string().describe('What it does now, or did last'),
   cancelRequested: z.boolean(),
@@ -25,6 +25,8 @@ export const jobBody = z.object({
   startedAtMs: z.number().int().nullable(),
   updatedAtMs: z.number().int(),
   finishedAtMs: z.number().int().nullable(),
+  compartmentId: z.string().nullable().describe('Where it belongs'),
+  percentDone: z.number().int().describe('Of the whole job, over all of its phases'),
 });
 
 export const jobLogBody = z.array(

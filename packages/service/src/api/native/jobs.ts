@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { JobQueue } from '../../jobs/queue.ts';
+import type { Jobs } from '../../domain/jobs.ts';
 import { errorBody } from './errors.ts';
 import { jobBody, jobStates, jobWithLogBody, toJobBody, toJobWithLogBody } from './job-schema.ts';
 import { listingQuery, pageBody } from './listing.ts';
@@ -10,7 +10,7 @@ const jobParameters = z.object({ jobId: z.string() });
 const LOG_LINES = 1000;
 
 /** Jobs: list, show with the log, cancel, retry. */
-export function jobRoutes(queue: JobQueue): FastifyPluginAsyncZod {
+export function jobRoutes(jobs: Jobs): FastifyPluginAsyncZod {
   return async (app) => {
     app.get(
       '/jobs',
@@ -25,7 +25,7 @@ export function jobRoutes(queue: JobQueue): FastifyPluginAsyncZod {
       async ({ query, principal }) => {
         const { limit, startAfter, state } = query;
         const states = state === undefined ? [] : [state];
-        const page = await queue.list({ tenancyId: principal.tenancyId, states, startAfter, limit });
+        const page = await jobs.list(principal, { states, startAfter, limit });
         return { items: page.items.map(toJobBody), nextStartAfter: page.next ?? null };
       },
     );
@@ -40,8 +40,8 @@ export function jobRoutes(queue: JobQueue): FastifyPluginAsyncZod {
         },
       },
       async ({ params, principal }) => {
-        const job = await queue.get(principal.tenancyId, params.jobId);
-        return toJobWithLogBody(job, await queue.log(principal.tenancyId, job.id, { limit: LOG_LINES }));
+        const job = await jobs.get(principal, params.jobId);
+        return toJobWithLogBody(job, await jobs.log(principal, job.id, { limit: LOG_LINES }));
       },
     );
     app.post(
@@ -54,7 +54,7 @@ export function jobRoutes(queue: JobQueue): FastifyPluginAsyncZod {
           response: { 200: jobBody, default: errorBody },
         },
       },
-      async ({ params, principal }) => toJobBody(await queue.cancel(principal.tenancyId, params.jobId)),
+      async ({ params, principal }) => toJobBody(await jobs.cancel(principal, params.jobId)),
     );
     app.post(
       '/jobs/:jobId/retry',
@@ -66,7 +66,7 @@ export function jobRoutes(queue: JobQueue): FastifyPluginAsyncZod {
           response: { 200: jobBody, default: errorBody },
         },
       },
-      async ({ params, principal }) => toJobBody(await queue.retry(principal.tenancyId, params.jobId)),
+      async ({ params, principal }) => toJobBody(await jobs.retry(principal, params.jobId)),
     );
   };
 }

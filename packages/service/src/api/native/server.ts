@@ -3,8 +3,8 @@ import swaggerUi from '@fastify/swagger-ui';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { DomainError } from '../../domain/errors.ts';
+import type { Jobs } from '../../domain/jobs.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
-import type { JobQueue } from '../../jobs/queue.ts';
 import { dispatchByPrefix } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
@@ -20,7 +20,7 @@ export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
   readonly version: string;
   readonly logger: FastifyBaseLogger;
   readonly verifyToken: TokenVerifier;
-  readonly queue: JobQueue;
+  readonly jobs: Jobs;
   readonly vaultJobs: VaultJobs;
   readonly metrics: Metrics;
   /** What answers below other prefixes than /api, such as `/oci`. */
@@ -99,7 +99,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
         authenticated.addHook('onRequest', authenticate(parts.verifyToken));
         await authenticated.register(bucketRoutes(parts));
         await authenticated.register(imageRoutes(parts));
-        await authenticated.register(jobRoutes(parts.queue));
+        await authenticated.register(jobRoutes(parts.jobs));
         await authenticated.register(vaultRoutes(parts.vaultJobs));
       });
     },

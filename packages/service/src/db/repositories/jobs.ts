@@ -29,6 +29,18 @@ export async function insertJobResources(
   await queries.insertInto('job_resources').values(rows).execute();
 }
 
+/** What these jobs make or work on, in the order of the jobs' ids. */
+export function listJobResources(queries: Queries, jobIds: readonly string[]): Promise<JobResourceRow[]> {
+  if (jobIds.length === 0) return Promise.resolve([]);
+  return queries
+    .selectFrom('job_resources')
+    .selectAll()
+    .where('job_id', 'in', [...jobIds])
+    .orderBy('job_id')
+    .orderBy('resource_id')
+    .execute();
+}
+
 export async function insertJob(queries: Queries, row: JobRow): Promise<void> {
   await queries.insertInto('jobs').values(row).execute();
 }
@@ -61,11 +73,24 @@ export function updateJob(queries: Queries, id: string, changes: Updateable<JobR
     .executeTakeFirstOrThrow();
 }
 
+export interface JobVisibility {
+  readonly userId: string;
+  /** Kinds by what they begin with: `image` for `image-import`. */
+  readonly kinds: readonly { readonly prefix: string; readonly compartmentIds: readonly string[] }[];
+}
+
 export interface JobListing {
   readonly tenancyId: string;
   /** Jobs in one of these states; all when empty. So are kinds. */
   readonly states?: readonly JobState[] | undefined;
   readonly kinds?: readonly string[] | undefined;
+  /** Only those of this user, and those of some kinds in some compartments; all when absent. */
+  readonly visibleTo?: JobVisibility | undefined;
+  readonly compartmentId?: string | undefined;
+  /** Only jobs that make or work on this. */
+  readonly resourceId?: string | undefined;
+  /** Only jobs that a dialect has a name for. */
+  readonly hasOperation?: boolean | undefined;
   /** A cursor: the id of the job before. */
   readonly startAfter?: string | undefined;
   readonly limit: number;
@@ -74,9 +99,35 @@ export interface JobListing {
 /** A tenancy's jobs, newest first; the cursor is an id. */
 export async function listJobs(queries: Queries, listing: JobListing): Promise<Page<JobRow>> {
   const { tenancyId, states = [], kinds = [], startAfter, limit } = listing;
+  const { visibleTo, compartmentId, resourceId } = listing;
   let query = queries.selectFrom('jobs').selectAll().where('tenancy_id', '=', tenancyId);
   if (states.length > 0) query = query.where('state', 'in', states);
   if (kinds.length > 0) query = query.where('kind', 'in', kinds);
+  if (compartmentId !== undefined) query = query.where('compartment_id', '=', compartmentId);
+  if (listing.hasOperation === true) query = query.where('operation', 'is not', null);
+  if (visibleTo !== undefined) {
+    query = query.where((where) =>
+      where.or([
+        where('user_id', '=', visibleTo.userId),
+        ...visibleTo.kinds.map(({ prefix, compartmentIds }) =>
+          where.and([
+            where('kind', 'like', `${prefix}-%`),
+            where('compartment_id', 'in', [...compartmentIds]),
+          ]),
+        ),
+      ]),
+    );
+  }
+  if (resourceId !== undefined) {
+    query = query.where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom('job_resources')
+          .select('job_resources.job_id')
+          .whereRef('job_resources.job_id', '=', 'jobs.id')
+          .where('job_resources.resource_id', '=', resourceId),
+      ),
+    );
+  }
   if (startAfter !== undefined) query = query.where('id', '<', startAfter);
   const rows = await query
     .orderBy('id', 'desc')
@@ -152,7 +203,12 @@ export function updateHeldJob(
 ): Promise<Pick<JobRow, 'cancel_requested'> | undefined> {
   return queries
     .updateTable('jobs')
-    .set(changes)
+    .set((job) => {
+      const percent = changes.percent_done;
+      if (percent === undefined) return changes;
+      const higher = job.case().when('percent_done', '<', percent).then(percent);
+      return { ...changes, percent_done: higher.else(job.ref('percent_done')).end() };
+    })
     .where('id', '=', hold.id)
     .where('fence', '=', hold.fence)
     .where('state', '=', 'running')
@@ -209,19 +265,22 @@ export interface JobLogLine extends Omit<JobLogRow, 'id'> {
   readonly id: number;
 }
 
-/** A job's log, oldest first, after the line with id `startAfter`. */
+export interface JobLogListing {
+  /** A cursor: the id of the line before. */
+  readonly startAfter?: number | undefined;
+  /** By default the oldest first. */
+  readonly order?: 'asc' | 'desc' | undefined;
+  readonly limit: number;
+}
+
+/** A job's log. */
 export function listJobLog(
   queries: Queries,
-  listing: { jobId: string; startAfter?: number | undefined; limit: number },
+  { jobId, startAfter, order = 'asc', limit }: JobLogListing & { readonly jobId: string },
 ): Promise<JobLogLine[]> {
-  return queries
-    .selectFrom('job_log')
-    .selectAll()
-    .where('job_id', '=', listing.jobId)
-    .where('id', '>', listing.startAfter ?? 0)
-    .orderBy('id')
-    .limit(listing.limit)
-    .execute();
+  let query = queries.selectFrom('job_log').selectAll().where('job_id', '=', jobId);
+  if (startAfter !== undefined) query = query.where('id', order === 'asc' ? '>' : '<', startAfter);
+  return query.orderBy('id', order).limit(limit).execute();
 }
 
 /** All jobs that are not over, of all tenancies. */
