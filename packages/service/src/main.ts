@@ -23,6 +23,7 @@ import { exportHandler } from './domain/export-job.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
 import { Jobs } from './domain/jobs.ts';
+import { ObjectReader } from './domain/object-reader.ts';
 import { Objects } from './domain/objects.ts';
 import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
@@ -36,6 +37,7 @@ import { JobQueue } from './jobs/queue.ts';
 import { JobRunner } from './jobs/runner.ts';
 import { type ListenAddress, notToBeHad, parseListeners, reachableAddress } from './listen.ts';
 import type { RunningService, ServeOptions } from './settings.ts';
+import { findManifest } from './vault/manifests.ts';
 import { Vault } from './vault/vault.ts';
 
 export type { RunningService, ServeOptions } from './settings.ts';
@@ -76,18 +78,23 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const views = new ImageViews(vault);
     closers.push(() => views.forget());
     const bytes = new StoredBytes(store, logger);
-    const objects = new Objects(database, bytes, (spec, id) => views.open(id, spec));
     const access = new Access(database);
+    const reader = new ObjectReader(database, bytes, {
+      open: (spec, manifestId) => views.open(manifestId, spec),
+      diskDigest: async (manifestId) =>
+        (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
+    });
+    const buckets = new Buckets(database, access);
+    const objects = new Objects(database, access, bytes, reader);
+    const uploads = new Uploads(database, access, bytes);
     const queue = new JobQueue(database);
     const images: Images = new Images(database, queue, views, () => runner.wake());
     const streamImports = new StreamImports(queue, images);
     const importParts = {
       database,
       vault,
-      openObject: async (tenancyId: string, bucket: string, key: string) => {
-        const { object, source } = await objects.open({ tenancyId, bucket, key });
-        return { source, etag: object.etag };
-      },
+      openObject: async (userId: string | undefined, bucket: string, key: string) =>
+        objects.open({ principal: await access.requirePrincipal(userId), bucket, key }),
       addressOf: (jobId: string) => findJobSecret(database.kysely, jobId),
       arrivingBody: streamImports.bodyOf,
       fetch: guardedFetch({ allow: options.allowNetworks ?? [] }),
@@ -116,9 +123,9 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       version,
       logger,
       verifyToken: (token) => verifyToken(database.kysely, token),
-      buckets: new Buckets(database),
+      buckets,
       objects,
-      uploads: new Uploads(database, bytes),
+      uploads,
       images,
       streamImports,
       idempotency,

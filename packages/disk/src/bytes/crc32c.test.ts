@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { crc32c, crc32cAround } from './crc32c.ts';
+import { crc32c, crc32cAround, joinedCrc32c } from './crc32c.ts';
 
 test('the vectors of RFC 3720 and the check value of the catalogue come out', () => {
   const ascending = Uint8Array.from({ length: 32 }, (_, i) => i);
@@ -56,4 +56,17 @@ test('the field of the checksum counts as zeros', () => {
   const cleared = bytes.slice();
   cleared.fill(0, 4, 8);
   assert.equal(crc32cAround(bytes, 4), slowCrc32c(cleared));
+});
+
+test('the CRC of two runs of bytes follows from theirs and the length of the second', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 100 }), fc.uint8Array({ maxLength: 5000 }), (first, second) => {
+      const joined = joinedCrc32c(crc32c(first), crc32c(second), second.length);
+      assert.equal(joined, crc32c(second, crc32c(first)));
+    }),
+  );
+  // Zeros behind zeros, beyond 32 bits of length: x to the power of 2^31 - 1 is 1.
+  const one = crc32c(Uint8Array.of(1));
+  assert.equal(joinedCrc32c(one, 0, 2 ** 31 - 1), one);
+  assert.equal(joinedCrc32c(one, 0, 3 * (2 ** 31 - 1)), one);
 });

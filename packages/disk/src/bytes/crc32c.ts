@@ -48,3 +48,31 @@ export function crc32cAround(bytes: Uint8Array, fieldOffset: number): number {
   const before = crc32c(bytes.subarray(0, fieldOffset));
   return crc32c(bytes.subarray(fieldOffset + 4), crc32c(NO_FIELD, before));
 }
+
+/**
+ * The CRC-32C of bytes that follow others, from the two CRCs alone and the length of the second: a CRC is a
+ * remainder of polynomials over GF(2), and bytes behind it multiply it by x to the power of their bits.
+ */
+export function joinedCrc32c(first: number, second: number, secondBytes: number): number {
+  let power = ONE;
+  // x to the power of 8, then of 16, 32, …
+  let square = ONE >>> 8;
+  for (let rest = secondBytes; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) power = multiplied(power, square);
+    square = multiplied(square, square);
+  }
+  return (multiplied(power, first) ^ second) >>> 0;
+}
+
+/** The polynomial 1: reflected, its lowest power is the highest bit. */
+const ONE = 0x80000000;
+
+/** The product of two polynomials, modulo the CRC's. */
+function multiplied(left: number, right: number): number {
+  let product = 0;
+  for (let bit = ONE, shifted = right; bit !== 0; bit >>>= 1) {
+    if (left & bit) product ^= shifted;
+    shifted = shifted & 1 ? (shifted >>> 1) ^ POLYNOMIAL : shifted >>> 1;
+  }
+  return product >>> 0;
+}

@@ -194,7 +194,7 @@ export interface UploadRow {
   object_key: string;
   content_type: string;
   created_at_ms: number;
-  /** JSON of ObjectAttributes, for the object that comes of it. */
+  /** JSON of UploadAttributes: what the object that comes of it has. */
   attributes_json: string;
 }
 
@@ -205,8 +205,8 @@ export interface UploadPartRow {
   /** Without quotes. Another one each time that the part is sent. */
   etag: string;
   stored_name: string;
-  /** Hex, when it was computed. */
-  md5: string | null;
+  /** JSON of Checksums. */
+  checksums_json: string;
 }
 
 /** A URL that carries its own permission to a bucket or an object, until it expires or is deleted. */

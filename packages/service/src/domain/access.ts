@@ -90,6 +90,13 @@ export class Access {
     return user === undefined ? undefined : { userId: user.id, tenancyId: user.tenancy_id, role: user.role };
   }
 
+  /** The same for a job. Throws NOT_FOUND for a user who is gone. */
+  async requirePrincipal(userId: string | undefined): Promise<Principal> {
+    const principal = userId === undefined ? undefined : await this.principalOf(userId);
+    if (principal !== undefined) return principal;
+    throw new DomainError('NOT_FOUND', 'the user who asked for this is there no more');
+  }
+
   /** The compartment and those above it, up to the root; empty when it is not the tenancy's or was deleted. */
   async #pathTo(tenancyId: string, compartmentId: string): Promise<string[]> {
     const path: string[] = [];

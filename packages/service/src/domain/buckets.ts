@@ -1,61 +1,156 @@
+import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
-import { deleteBucket, findBucket, insertBucket, listBuckets } from '../db/repositories/buckets.ts';
-import type { BucketRow } from '../db/schema.ts';
-import type { Queries } from '../db/transactions.ts';
+import {
+  deleteBucket,
+  findBucket,
+  insertBucket,
+  listBuckets,
+  measureBucket,
+  updateBucket,
+} from '../db/repositories/buckets.ts';
+import type { BucketRow, GrantVerb } from '../db/schema.ts';
+import { inTransaction, type Queries } from '../db/transactions.ts';
+import type { Access } from './access.ts';
+import {
+  type BucketAttributes,
+  type BucketNaming,
+  bucketAttributes,
+  requireBucketName,
+} from './bucket-attributes.ts';
 import { DomainError } from './errors.ts';
+import { requireMetadata } from './object-attributes.ts';
+import { conditionHolds, type EtagList } from './object-conditions.ts';
+
+type FreeformTags = Readonly<Record<string, string>>;
+type DefinedTags = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 export interface Bucket {
+  readonly id: string;
   readonly name: string;
+  readonly compartmentId: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly freeformTags: FreeformTags;
+  readonly definedTags: DefinedTags;
+  /** The user who made it, where that is known. */
+  readonly createdBy: string | undefined;
   readonly createdAtMs: number;
+  /** Without quotes; another one with every change. */
+  readonly etag: string;
+}
+
+/** What a bucket holds. */
+export interface BucketMeasure {
+  readonly objectCount: number;
+  readonly lengthBytes: number;
+}
+
+export interface NewBucket {
+  readonly name: string;
+  /** Default: the tenancy's root. */
+  readonly compartmentId?: string | undefined;
+  readonly naming?: BucketNaming | undefined;
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+  readonly freeformTags?: FreeformTags | undefined;
+  readonly definedTags?: DefinedTags | undefined;
+}
+
+/** What is not said stays. */
+export interface BucketChange extends Partial<NewBucket> {
+  /** The bucket is as it was with one of these ETags. */
+  readonly ifMatch?: EtagList | undefined;
 }
 
 /** A tenancy's buckets: places that objects have names in. */
 export class Buckets {
   readonly #database: Database;
+  readonly #access: Access;
 
-  constructor(database: Database) {
+  constructor(database: Database, access: Access) {
     this.#database = database;
+    this.#access = access;
   }
 
+  /** Those that the principal may see, by name. Throws NOT_FOUND for a compartment that it may not look into. */
   async list(listing: {
-    readonly tenancyId: string;
+    readonly principal: Principal;
+    readonly compartmentId?: string | undefined;
     readonly startAfter?: string | undefined;
     readonly limit: number;
   }): Promise<Page<Bucket>> {
-    const { items, next } = await listBuckets(this.#database.kysely, listing);
+    const { principal, compartmentId, ...page } = listing;
+    if (compartmentId !== undefined) await this.#requireCompartment(principal, 'inspect', compartmentId);
+    const compartmentIds =
+      compartmentId === undefined
+        ? await this.#access.where(principal, 'inspect', 'buckets')
+        : [compartmentId];
+    const { tenancyId } = principal;
+    const { items, next } = await listBuckets(this.#database.kysely, { ...page, tenancyId, compartmentIds });
     return { items: items.map(toBucket), next };
   }
 
   /** Throws INVALID for a name that is none, CONFLICT when the tenancy has a bucket of that name. */
-  async create(tenancyId: string, name: string): Promise<Bucket> {
-    requireBucketName(name);
-    const row = {
+  async create(principal: Principal, bucket: NewBucket): Promise<Bucket> {
+    const { name, compartmentId = principal.tenancyId, naming = 'portable', metadata = {} } = bucket;
+    requireBucketName(name, naming);
+    requireMetadata(metadata);
+    await this.#requireCompartment(principal, 'manage', compartmentId);
+    const row: BucketRow = {
       id: newId('bkt'),
-      tenancy_id: tenancyId,
-      compartment_id: tenancyId,
+      tenancy_id: principal.tenancyId,
+      compartment_id: compartmentId,
       name,
-      attributes_json: '{}',
-      freeform_tags_json: '{}',
-      defined_tags_json: '{}',
-      created_by: null,
+      attributes_json: attributesJson({ metadata }),
+      freeform_tags_json: JSON.stringify(bucket.freeformTags ?? {}),
+      defined_tags_json: JSON.stringify(bucket.definedTags ?? {}),
+      created_by: principal.userId,
       version: 1,
       created_at_ms: Date.now(),
     };
     if (await insertBucket(this.#database.kysely, row)) return toBucket(row);
-    throw new DomainError('CONFLICT', `there is a bucket ${name} already`);
+    throw bucketExists(name);
   }
 
-  /** Throws NOT_FOUND. */
-  async get(tenancyId: string, name: string): Promise<Bucket> {
-    return toBucket(await requireBucket(this.#database.kysely, tenancyId, name));
+  /** Throws NOT_FOUND. `verb` is what the caller is about to do; to read by default. */
+  async get(principal: Principal, name: string, verb: GrantVerb = 'read'): Promise<Bucket> {
+    return toBucket(await this.#row(principal, name, verb));
+  }
+
+  /** How much it holds now, counted. Throws NOT_FOUND. */
+  async measure(principal: Principal, name: string): Promise<BucketMeasure> {
+    return measureBucket(this.#database.kysely, (await this.#row(principal, name, 'read')).id);
+  }
+
+  /**
+   * Changes a bucket; another compartment needs the right to make buckets there. Throws NOT_FOUND, PRECONDITION_FAILED,
+   * INVALID, and CONFLICT when another bucket has the new name.
+   */
+  async update(principal: Principal, name: string, change: BucketChange): Promise<Bucket> {
+    if (change.name !== undefined && change.name !== name)
+      requireBucketName(change.name, change.naming ?? 'portable');
+    requireMetadata(change.metadata ?? {});
+    const { id, compartment_id: before } = await this.#row(principal, name, 'use');
+    const isMoved = change.compartmentId !== undefined && change.compartmentId !== before;
+    if (isMoved) await this.#requireCompartment(principal, 'manage', change.compartmentId ?? before);
+    return inTransaction(this.#database.kysely, async (transaction) => {
+      const row = await findBucket(transaction, principal.tenancyId, name, { forUpdate: true });
+      if (row === undefined || row.id !== id) throw noBucket(name);
+      requireBucketMatch(toBucket(row), change.ifMatch);
+      const after = changed(row, change);
+      const isTaken =
+        after.name !== name && (await findBucket(transaction, principal.tenancyId, after.name)) !== undefined;
+      if (isTaken) throw bucketExists(after.name);
+      await updateBucket(transaction, after);
+      return toBucket(after);
+    });
   }
 
   /** Throws NOT_FOUND, and BUCKET_NOT_EMPTY while it holds an object or an unfinished upload. */
-  async delete(tenancyId: string, name: string): Promise<void> {
-    const { id } = await requireBucket(this.#database.kysely, tenancyId, name);
-    const outcome = await deleteBucket(this.#database.kysely, id);
+  async delete(principal: Principal, name: string, ifMatch?: EtagList): Promise<void> {
+    const row = await this.#row(principal, name, 'manage');
+    requireBucketMatch(toBucket(row), ifMatch);
+    const outcome = await deleteBucket(this.#database.kysely, row.id);
     if (outcome === 'absent') throw noBucket(name);
     if (outcome === 'not_empty') {
       throw new DomainError('BUCKET_NOT_EMPTY', `bucket ${name} holds objects or unfinished uploads`, {
@@ -63,9 +158,49 @@ export class Buckets {
       });
     }
   }
+
+  #row(principal: Principal, name: string, verb: GrantVerb): Promise<BucketRow> {
+    return bucketFor(this.#database.kysely, this.#access, principal, name, { verb, resource: 'buckets' });
+  }
+
+  #requireCompartment(principal: Principal, verb: GrantVerb, compartmentId: string): Promise<void> {
+    return this.#access.demand(
+      principal,
+      verb,
+      'buckets',
+      compartmentId,
+      () => new DomainError('NOT_FOUND', `there is no compartment ${compartmentId}`),
+    );
+  }
 }
 
-/** The tenancy's bucket of this name. Throws NOT_FOUND. */
+/** What someone is about to do in a bucket. */
+export interface BucketUse {
+  readonly verb: GrantVerb;
+  readonly resource: 'buckets' | 'objects';
+}
+
+export const INSPECT_OBJECTS: BucketUse = { verb: 'inspect', resource: 'objects' };
+export const READ_OBJECTS: BucketUse = { verb: 'read', resource: 'objects' };
+export const MANAGE_OBJECTS: BucketUse = { verb: 'manage', resource: 'objects' };
+
+/**
+ * The bucket of this name in the principal's tenancy, for who may do this in it. Not within a transaction. Throws
+ * NOT_FOUND, and FORBIDDEN for who may see it and not do this.
+ */
+export async function bucketFor(
+  queries: Queries,
+  access: Access,
+  principal: Principal,
+  name: string,
+  { verb, resource }: BucketUse,
+): Promise<BucketRow> {
+  const bucket = await requireBucket(queries, principal.tenancyId, name);
+  await access.demand(principal, verb, resource, bucket.compartment_id, () => noBucket(name));
+  return bucket;
+}
+
+/** The tenancy's bucket of this name, whoever asks. Throws NOT_FOUND. */
 export async function requireBucket(queries: Queries, tenancyId: string, name: string): Promise<BucketRow> {
   const bucket = await findBucket(queries, tenancyId, name);
   if (bucket === undefined) throw noBucket(name);
@@ -73,26 +208,49 @@ export async function requireBucket(queries: Queries, tenancyId: string, name: s
 }
 
 export function noBucket(name: string): DomainError {
-  return new DomainError('NOT_FOUND', `there is no bucket ${name}`);
+  return new DomainError('NOT_FOUND', `there is no bucket ${name}`, { subject: 'bucket' });
 }
 
-const LABEL = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
-const BUCKET_NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
-const IPV4 = /^\d+\.\d+\.\d+\.\d+$/;
-
-/**
- * Throws INVALID unless clients of S3, OBS and OCI all take the name: 3 to 63 characters, small letters, digits,
- * hyphens and dots, each label between dots beginning and ending with a letter or digit (it may become part of
- * a host name), neither an IPv4 address nor the encoding of another name (`xn--`).
- */
-function requireBucketName(name: string): void {
-  const fits = name.length >= 3 && name.length <= 63 && BUCKET_NAME.test(name);
-  if (fits && !IPV4.test(name) && !name.startsWith('xn--')) return;
-  throw new DomainError('INVALID', `${JSON.stringify(name)} cannot be a bucket's name`, {
-    hint: 'take 3 to 63 small letters, digits, hyphens and dots, such as vm-images',
+/** Throws PRECONDITION_FAILED unless the bucket has one of these ETags. */
+function requireBucketMatch({ name, etag }: Bucket, ifMatch: EtagList | undefined): void {
+  if (conditionHolds({ ifMatch }, etag)) return;
+  throw new DomainError('PRECONDITION_FAILED', `bucket ${name} has the ETag ${etag}`, {
+    hint: 'look at the bucket as it is now, then decide again',
+    subject: 'if-match',
   });
 }
 
+function bucketExists(name: string): DomainError {
+  return new DomainError('CONFLICT', `there is a bucket ${name} already`, { subject: 'bucket' });
+}
+
+function changed(row: BucketRow, change: BucketChange): BucketRow {
+  const { name = row.name, compartmentId = row.compartment_id, metadata, freeformTags, definedTags } = change;
+  return {
+    ...row,
+    name,
+    compartment_id: compartmentId,
+    version: row.version + 1,
+    ...(metadata && { attributes_json: attributesJson({ metadata }) }),
+    ...(freeformTags && { freeform_tags_json: JSON.stringify(freeformTags) }),
+    ...(definedTags && { defined_tags_json: JSON.stringify(definedTags) }),
+  };
+}
+
+function attributesJson(attributes: BucketAttributes): string {
+  return JSON.stringify(attributes);
+}
+
 function toBucket(row: BucketRow): Bucket {
-  return { name: row.name, createdAtMs: row.created_at_ms };
+  return {
+    id: row.id,
+    name: row.name,
+    compartmentId: row.compartment_id,
+    metadata: bucketAttributes.parse(JSON.parse(row.attributes_json)).metadata ?? {},
+    freeformTags: JSON.parse(row.freeform_tags_json),
+    definedTags: JSON.parse(row.defined_tags_json),
+    createdBy: row.created_by ?? undefined,
+    createdAtMs: row.created_at_ms,
+    etag: `${row.id.slice(row.id.indexOf('-') + 1)}-${row.version}`,
+  };
 }

@@ -30,20 +30,38 @@ export const domainErrorCodes = [
 ] as const;
 export type DomainErrorCode = (typeof domainErrorCodes)[number];
 
+/** What a refusal is about, for dialects that say so in their codes. */
+export type RefusalSubject =
+  | 'bucket'
+  | 'object'
+  | 'upload'
+  | 'part'
+  | 'pre-authenticated request'
+  | 'if-match'
+  | 'if-none-match'
+  | 'md5'
+  | 'checksum';
+
 /** The service's own refusal: safe to show to the user as it is. */
 export class DomainError extends Error {
   readonly code: DomainErrorCode;
   /** What the user can do. */
   readonly hint: string | undefined;
+  readonly subject: RefusalSubject | undefined;
 
   constructor(
     code: DomainErrorCode,
     message: string,
-    options: { hint?: string | undefined; cause?: unknown } = {},
+    options: {
+      hint?: string | undefined;
+      cause?: unknown;
+      subject?: RefusalSubject | undefined;
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'DomainError';
     this.code = code;
     this.hint = options.hint;
+    this.subject = options.subject;
   }
 }

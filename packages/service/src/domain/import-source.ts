@@ -29,9 +29,9 @@ export interface ArrivingBody {
 }
 
 export interface ImportSourceParts {
-  /** Opens an object's bytes, pinned: they stay whole while they are read. Throws NOT_FOUND. */
+  /** Opens an object's bytes for a user, pinned: they stay whole while they are read. Throws NOT_FOUND. */
   readonly openObject: (
-    tenancyId: string,
+    userId: string | undefined,
     bucket: string,
     key: string,
   ) => Promise<{ source: ByteSource; etag: string }>;
@@ -43,13 +43,13 @@ export interface ImportSourceParts {
 
 export async function openImportSource(
   parts: ImportSourceParts,
-  job: { readonly id: string; readonly tenancyId: string },
+  job: { readonly id: string; readonly userId: string | undefined },
   source: ImportSource,
   signal: AbortSignal,
 ): Promise<OpenImportSource> {
   switch (source.kind) {
     case 'object': {
-      const object = await parts.openObject(job.tenancyId, source.bucket, source.key);
+      const object = await parts.openObject(job.userId, source.bucket, source.key);
       return { source: object.source, version: object.etag, isStream: false, finish: async () => {} };
     }
     case 'url': {

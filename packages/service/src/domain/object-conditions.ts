@@ -22,8 +22,10 @@ export function conditionHolds(condition: WriteCondition, etag: string | undefin
 export function requireCondition(condition: WriteCondition, etag: string | undefined): void {
   if (conditionHolds(condition, etag)) return;
   const state = etag === undefined ? 'there is no such object' : `the object has the ETag ${etag}`;
+  const subject = conditionHolds({ ifMatch: condition.ifMatch }, etag) ? 'if-none-match' : 'if-match';
   throw new DomainError('PRECONDITION_FAILED', `the condition of the request does not hold: ${state}`, {
     hint: 'look at the object as it is now, then decide again',
+    subject,
   });
 }
 

@@ -5,6 +5,7 @@ import { putObject } from '../db/repositories/objects.ts';
 import type { BucketRow, ObjectRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import { noBucket } from './buckets.ts';
+import { attributesJson, type ObjectAttributes } from './object-attributes.ts';
 import { conditionHolds, requireCondition, type WriteCondition } from './object-conditions.ts';
 import type { ViewSpec } from './view-spec.ts';
 
@@ -25,6 +26,7 @@ export interface ObjectWrite {
   /** Without quotes. */
   readonly etag: string;
   readonly content: ObjectContent;
+  readonly attributes?: ObjectAttributes | undefined;
   readonly condition?: WriteCondition | undefined;
 }
 
@@ -62,14 +64,14 @@ export async function forgetBytes(queries: Queries, row: ObjectRow | undefined):
   return parts.map((part) => part.stored_name);
 }
 
-function toRow({ bucket, key, contentType, etag, content }: ObjectWrite): ObjectRow {
+function toRow({ bucket, key, contentType, etag, content, attributes = {} }: ObjectWrite): ObjectRow {
   const common = {
     bucket_id: bucket.id,
     object_key: key,
     etag,
     content_type: contentType,
     created_at_ms: Date.now(),
-    attributes_json: '{}',
+    attributes_json: attributesJson(attributes),
   };
   if (content.kind === 'view') {
     return {

@@ -4,10 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ByteSource, memorySource } from '@gantry/disk';
 import { newStoredName, type ObjectStore, openFolderStore } from '@gantry/storage';
+import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { forEachEngine } from '../db/engines.testkit.ts';
-import { makeTenancy } from '../db/repositories/rows.testkit.ts';
+import { makeTenancy, makeUser } from '../db/repositories/rows.testkit.ts';
+import { Access } from './access.ts';
 import { Buckets } from './buckets.ts';
+import { ObjectReader } from './object-reader.ts';
 import { Objects } from './objects.ts';
 import { StoredBytes } from './stored-bytes.ts';
 import { deleteUnneededBytes } from './unneeded-bytes.ts';
@@ -21,9 +24,16 @@ interface World {
   readonly buckets: Buckets;
   readonly objects: Objects;
   readonly uploads: Uploads;
-  readonly tenancyId: string;
+  readonly principal: Principal;
   /** Where a key of the bucket is. */
-  place(key: string): { tenancyId: string; bucket: string; key: string };
+  place(key: string): { principal: Principal; bucket: string; key: string };
+}
+
+/** The administrator of a new tenancy. */
+async function makePrincipal(database: Database, tenancy: string): Promise<Principal> {
+  const { id: tenancyId } = await makeTenancy(database.kysely, tenancy);
+  const { id: userId, role } = await makeUser(database.kysely, tenancyId);
+  return { userId, tenancyId, role };
 }
 
 /** A tenancy with a bucket over a real store; a view shows its format's name and its manifest's. */
@@ -34,16 +44,21 @@ function inWorld(name: string, body: (world: World) => Promise<void>): void {
       const database = await open();
       const store = await openFolderStore(folder);
       const bytes = new StoredBytes(store, silent);
-      const objects = new Objects(database, bytes, async (view, manifestId) => ({
-        source: memorySource(Buffer.from(`${view.format} of ${manifestId}`)),
-        etag: `etag of ${view.format}`,
-      }));
-      const buckets = new Buckets(database);
-      const { id: tenancyId } = await makeTenancy(database.kysely);
-      await buckets.create(tenancyId, 'bucket');
-      const place = (key: string) => ({ tenancyId, bucket: 'bucket', key });
-      const uploads = new Uploads(database, bytes);
-      await body({ database, store, buckets, objects, uploads, tenancyId, place });
+      const access = new Access(database);
+      const reader = new ObjectReader(database, bytes, {
+        open: async (view, manifestId) => ({
+          source: memorySource(Buffer.from(`${view.format} of ${manifestId}`)),
+          etag: `etag of ${view.format}`,
+        }),
+        diskDigest: async (manifestId) => `digest of ${manifestId}`,
+      });
+      const objects = new Objects(database, access, bytes, reader);
+      const buckets = new Buckets(database, access);
+      const principal = await makePrincipal(database, 'main');
+      await buckets.create(principal, { name: 'bucket' });
+      const place = (key: string) => ({ principal, bucket: 'bucket', key });
+      const uploads = new Uploads(database, access, bytes);
+      await body({ database, store, buckets, objects, uploads, principal, place });
     } finally {
       await rm(folder, { recursive: true });
     }
@@ -100,10 +115,10 @@ inWorld('puts, reads and deletes of one key at once leave one version or none', 
 
 inWorld(
   'a bucket that is deleted meanwhile takes no object',
-  async ({ buckets, objects, store, tenancyId, place }) => {
+  async ({ buckets, objects, store, principal, place }) => {
     const body = async function* () {
       yield Buffer.from('x');
-      await buckets.delete(tenancyId, 'bucket');
+      await buckets.delete(principal, 'bucket');
     };
     await assert.rejects(objects.put(place('k'), body()), { code: 'NOT_FOUND' });
     assert.deepEqual(await storedNames(store), []);
@@ -115,17 +130,18 @@ inWorld(
   async ({ database, buckets, objects, uploads, place }) => {
     await objects.put(place('k'), bodyOf('x'));
     const upload = await uploads.create(place('k'), { key: 'k' });
-    const { id: tenancyId } = await makeTenancy(database.kysely, 'other');
-    const foreign = { ...place('k'), tenancyId, uploadId: upload.id, limit: 10 };
+    const principal = await makePrincipal(database, 'other');
+    const foreign = { ...place('k'), principal, uploadId: upload.id };
+    const page = { limit: 10 };
     const attempts = [
-      () => buckets.get(tenancyId, 'bucket'),
-      () => buckets.delete(tenancyId, 'bucket'),
-      () => objects.list(foreign),
+      () => buckets.get(principal, 'bucket'),
+      () => buckets.delete(principal, 'bucket'),
+      () => objects.list(foreign, page),
       () => objects.get(foreign),
       () => objects.open(foreign),
       () => objects.put(foreign, bodyOf('y')),
       () => objects.delete(foreign),
-      () => uploads.list(foreign),
+      () => uploads.list(foreign, page),
       () => uploads.get(foreign),
       () => uploads.putPart(foreign, 1, bodyOf('y')),
       () => uploads.complete(foreign, [{ partNumber: 1, etag: '' }]),
@@ -133,15 +149,15 @@ inWorld(
     ];
     for (const attempt of attempts) await assert.rejects(attempt(), { code: 'NOT_FOUND' });
     // The same name is free there.
-    await buckets.create(tenancyId, 'bucket');
+    await buckets.create(principal, { name: 'bucket' });
     await assert.rejects(objects.get(foreign), { code: 'NOT_FOUND' });
     await assert.rejects(uploads.get(foreign), { code: 'NOT_FOUND' });
   },
 );
 
-inWorld('only names that every store takes are names of buckets', async ({ buckets, tenancyId }) => {
+inWorld('only names that every store takes are names of buckets', async ({ buckets, principal }) => {
   for (const name of ['abc', 'a.b', '0-9', 'vm-images.2026', 'a'.repeat(63)]) {
-    assert.equal((await buckets.create(tenancyId, name)).name, name);
+    assert.equal((await buckets.create(principal, { name })).name, name);
   }
   const refused = [
     '',
@@ -158,7 +174,7 @@ inWorld('only names that every store takes are names of buckets', async ({ bucke
     'a-.b',
   ];
   for (const name of [...refused, '10.0.0.1', 'xn--abc', 'a/b', 'äbc']) {
-    await assert.rejects(buckets.create(tenancyId, name), { code: 'INVALID' }, name);
+    await assert.rejects(buckets.create(principal, { name }), { code: 'INVALID' }, name);
   }
 });
 

@@ -1,108 +1,99 @@
-import type { ByteSource } from '@gantry/disk';
 import { StoreError } from '@gantry/disk';
-import type { StoredPiece } from '@gantry/storage';
+import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { type Page, toPage } from '../db/page.ts';
-import { listObjectParts } from '../db/repositories/object-parts.ts';
-import { deleteObject, findObject, listObjects } from '../db/repositories/objects.ts';
-import type { ObjectRow } from '../db/schema.ts';
+import { deleteObject, findObject, listObjects, renameObject } from '../db/repositories/objects.ts';
+import type { BucketRow, ObjectRow } from '../db/schema.ts';
 import { inTransaction } from '../db/transactions.ts';
-import { requireBucket } from './buckets.ts';
+import type { Access } from './access.ts';
+import { type BucketUse, bucketFor, INSPECT_OBJECTS, MANAGE_OBJECTS, READ_OBJECTS } from './buckets.ts';
 import { DEFAULT_CONTENT_TYPE, requireContentType } from './content-type.ts';
 import { DomainError } from './errors.ts';
+import { type ObjectAttributes, requireAttributes, withChecksums } from './object-attributes.ts';
 import { requireCondition, type WriteCondition } from './object-conditions.ts';
 import { requireObjectKey } from './object-key.ts';
+import { OBJECT_BYTES_MAX } from './object-limits.ts';
+import { type ObjectSelection, selectObjects } from './object-listing.ts';
+import type { ObjectForm, ObjectReader, OpenObject } from './object-reader.ts';
 import { forgetBytes, type ObjectContent, type WrittenObject, writeObject } from './object-writes.ts';
 import type { StageOptions, StoredBytes } from './stored-bytes.ts';
-import { type ViewSpec, viewSpec } from './view-spec.ts';
-
-export interface StoredObject {
-  readonly key: string;
-  readonly lengthBytes: number;
-  /** Without quotes; strong. */
-  readonly etag: string;
-  readonly contentType: string;
-  /** When it was written last. */
-  readonly createdAtMs: number;
-  /** The image and the format that it shows, when it stores nothing of its own. */
-  readonly view: { readonly manifestId: string; readonly spec: ViewSpec } | undefined;
-}
-
-/** An object with its bytes of that version: they stay whole until the source is closed. */
-export interface OpenObject {
-  readonly object: StoredObject;
-  readonly source: ByteSource;
-}
-
-/** Shows an image in a format. The caller closes the source; the ETag is of the bytes that it gives. */
-export type ViewOpener = (
-  view: ViewSpec,
-  manifestId: string,
-) => Promise<{ readonly source: ByteSource; readonly etag: string }>;
-
-/** Where an object is. */
-export interface ObjectPlace {
-  readonly tenancyId: string;
-  readonly bucket: string;
-  readonly key: string;
-}
+import { noObject, type ObjectPlace, type StoredObject, toObject } from './stored-object.ts';
+import type { ViewSpec } from './view-spec.ts';
 
 export interface PutObjectOptions extends StageOptions {
   readonly contentType?: string | undefined;
+  readonly attributes?: ObjectAttributes | undefined;
   readonly condition?: WriteCondition | undefined;
+}
+
+interface BucketPlace {
+  readonly principal: Principal;
+  readonly bucket: string;
 }
 
 /** How often an object that changes under its reader is looked up again. */
 const OPEN_ATTEMPTS = 5;
 
-/** Lists of parts that are remembered: a client that reads range by range asks for the same one each time. */
-const KEPT_LISTS = 8;
-
-/** Objects of a tenancy's buckets: stored bytes, and views of images. Both answer alike. */
+/**
+ * Objects of a tenancy's buckets: stored bytes, and views of images. Both answer alike. To list and to look at them
+ * needs the grant to inspect objects in the bucket's compartment, their bytes need read, all changes manage.
+ *
+ * Everything throws NOT_FOUND where there is no such bucket or object for the principal, and FORBIDDEN where it may
+ * see the bucket's objects and not do this.
+ */
 export class Objects {
   readonly #database: Database;
+  readonly #access: Access;
   readonly #bytes: StoredBytes;
-  readonly #openView: ViewOpener;
-  /** Pieces by the object's stored name, under which they never change; the one asked for last stands last. */
-  readonly #lists: Map<string, readonly StoredPiece[]> = new Map();
+  readonly #reader: ObjectReader;
 
-  constructor(database: Database, bytes: StoredBytes, openView: ViewOpener) {
+  constructor(database: Database, access: Access, bytes: StoredBytes, reader: ObjectReader) {
     this.#database = database;
+    this.#access = access;
     this.#bytes = bytes;
-    this.#openView = openView;
+    this.#reader = reader;
   }
 
-  /** A bucket's objects in the order of their keys' UTF-8 bytes; the cursor is a key. Throws NOT_FOUND. */
-  async list(listing: {
-    readonly tenancyId: string;
-    readonly bucket: string;
-    readonly prefix?: string | undefined;
-    readonly startAfter?: string | undefined;
-    readonly limit: number;
-  }): Promise<Page<StoredObject>> {
-    const { tenancyId, bucket: bucketName, prefix, startAfter, limit } = listing;
-    const bucket = await requireBucket(this.#database.kysely, tenancyId, bucketName);
-    const rows = await listObjects(this.#database.kysely, {
-      bucketId: bucket.id,
-      prefix,
-      startAfter,
-      limit: limit + 1,
-    });
+  /** A bucket's objects in the order of their keys' UTF-8 bytes; the cursor is a key. */
+  async list(
+    place: BucketPlace,
+    listing: {
+      readonly prefix?: string | undefined;
+      readonly startAfter?: string | undefined;
+      readonly limit: number;
+    },
+  ): Promise<Page<StoredObject>> {
+    const { prefix, startAfter, limit } = listing;
+    const { id: bucketId } = await this.#bucket(place, INSPECT_OBJECTS);
+    const rows = await listObjects(this.#database.kysely, { bucketId, prefix, startAfter, limit: limit + 1 });
     const page = toPage(rows, limit, (row) => row.object_key);
     return { items: page.items.map(toObject), next: page.next };
   }
 
-  /** Throws NOT_FOUND. */
-  async get(place: ObjectPlace): Promise<StoredObject> {
-    return toObject(await this.#row(place));
+  /** The same as a folder: keys up to a delimiter, and where the next page starts. */
+  async browse(
+    place: BucketPlace,
+    selection: ObjectSelection,
+  ): Promise<{
+    readonly objects: readonly StoredObject[];
+    readonly prefixes: readonly string[];
+    readonly next: string | undefined;
+  }> {
+    const { id } = await this.#bucket(place, INSPECT_OBJECTS);
+    const { rows, prefixes, next } = await selectObjects(this.#database.kysely, id, selection);
+    return { objects: rows.map(toObject), prefixes, next };
   }
 
-  /** The object with its bytes; close the source. Throws NOT_FOUND. */
-  async open(place: ObjectPlace): Promise<OpenObject> {
+  async get(place: ObjectPlace): Promise<StoredObject> {
+    return toObject(await this.#row(place, INSPECT_OBJECTS));
+  }
+
+  /** The object with its bytes; close the source. `form` counts only for one that shows an image. */
+  async open(place: ObjectPlace, form: ObjectForm = 'file'): Promise<OpenObject> {
     for (let attempt = 1; ; attempt++) {
-      const row = await this.#row(place);
+      const row = await this.#row(place, READ_OBJECTS);
       try {
-        return await this.#openRow(row);
+        return await this.#reader.open(row, form);
       } catch (error) {
         // Replaced or deleted between the look and the opening.
         const isGone = error instanceof StoreError && error.code === 'STORE_NOT_FOUND';
@@ -111,28 +102,38 @@ export class Objects {
     }
   }
 
+  /** The digest of the disk that the object shows; undefined for stored bytes. */
+  async diskDigest({ view }: StoredObject): Promise<string | undefined> {
+    return view === undefined ? undefined : this.#reader.diskDigest(view.manifestId);
+  }
+
   /**
    * Stores the body as an object: seen only when it is whole and durable, over the one that the key named.
-   * Throws NOT_FOUND for the bucket, PRECONDITION_FAILED, INVALID for a key or an MD5 that does not match.
+   * Throws PRECONDITION_FAILED, INVALID for a key, an attribute or a checksum that does not match.
    */
   async put(
     place: ObjectPlace,
     body: AsyncIterable<Uint8Array>,
     options: PutObjectOptions = {},
   ): Promise<{ readonly object: StoredObject; readonly isNew: boolean }> {
-    const { contentType = DEFAULT_CONTENT_TYPE, condition = {}, ...stage } = options;
+    const { contentType = DEFAULT_CONTENT_TYPE, attributes = {}, condition = {}, ...stage } = options;
     requireObjectKey(place.key);
     requireContentType(contentType);
-    const bucket = await requireBucket(this.#database.kysely, place.tenancyId, place.bucket);
+    requireAttributes(attributes);
+    const bucket = await this.#bucket(place, MANAGE_OBJECTS);
     // Refused before the body is taken, when it can be; decided when the object is written.
     requireCondition(condition, (await findObject(this.#database.kysely, bucket.id, place.key))?.etag);
-    const { etag, ...piece } = await this.#bytes.stage(body, stage);
-    const content: ObjectContent = { kind: 'stored', pieces: [piece] };
-    const write = { bucket, key: place.key, contentType, etag, content, condition };
+    const { etag, checksums, name, lengthBytes } = await this.#bytes.stage(body, {
+      maxBytes: OBJECT_BYTES_MAX,
+      ...stage,
+    });
+    const content: ObjectContent = { kind: 'stored', pieces: [{ name, lengthBytes }] };
+    const kept = withChecksums(attributes, checksums);
+    const write = { bucket, key: place.key, contentType, etag, content, attributes: kept, condition };
     try {
       return await this.#written(await writeObject(this.#database.kysely, write));
     } catch (error) {
-      await this.#bytes.discardUnlessWritten([piece.name], error);
+      await this.#bytes.discardUnlessWritten([name], error);
       throw error;
     }
   }
@@ -146,16 +147,44 @@ export class Objects {
     const { contentType = DEFAULT_CONTENT_TYPE, condition } = options;
     requireObjectKey(place.key);
     requireContentType(contentType);
-    const bucket = await requireBucket(this.#database.kysely, place.tenancyId, place.bucket);
+    const bucket = await this.#bucket(place, MANAGE_OBJECTS);
     const { manifestId, spec, lengthBytes, etag } = view;
     const content: ObjectContent = { kind: 'view', manifestId, view: spec, lengthBytes };
     const write = { bucket, key: place.key, contentType, etag, content, condition };
     return this.#written(await writeObject(this.#database.kysely, write));
   }
 
-  /** Throws NOT_FOUND and PRECONDITION_FAILED. Who reads the object now gets it whole. */
+  /**
+   * Gives an object another key at once, over the object that has it; its bytes and its ETag stay. Throws
+   * PRECONDITION_FAILED, INVALID for a key that is none.
+   */
+  async rename(
+    place: ObjectPlace,
+    newKey: string,
+    conditions: {
+      readonly source?: WriteCondition | undefined;
+      readonly target?: WriteCondition | undefined;
+    } = {},
+  ): Promise<StoredObject> {
+    requireObjectKey(newKey);
+    if (newKey === place.key) throw new DomainError('INVALID', `${newKey} is the object's name already`);
+    const { id: bucketId } = await this.#bucket(place, MANAGE_OBJECTS);
+    const rename = { bucketId, objectKey: place.key, newKey, nowMs: Date.now() };
+    const { row, unneeded } = await inTransaction(this.#database.kysely, async (transaction) => {
+      const outcome = await renameObject(transaction, rename, (source, target) => {
+        requireCondition(conditions.source ?? {}, source.etag);
+        requireCondition(conditions.target ?? {}, target?.etag);
+      });
+      return { row: outcome.row, unneeded: await forgetBytes(transaction, outcome.replaced) };
+    });
+    if (row === undefined) throw noObject(place);
+    await this.#bytes.discard(unneeded);
+    return toObject(row);
+  }
+
+  /** Throws PRECONDITION_FAILED. Who reads the object now gets it whole. */
   async delete(place: ObjectPlace, condition: WriteCondition = {}): Promise<void> {
-    const bucket = await requireBucket(this.#database.kysely, place.tenancyId, place.bucket);
+    const bucket = await this.#bucket(place, MANAGE_OBJECTS);
     const unneeded = await inTransaction(this.#database.kysely, async (transaction) => {
       const row = await deleteObject(transaction, bucket.id, place.key);
       if (row === undefined) throw noObject(place);
@@ -170,64 +199,14 @@ export class Objects {
     return { object: toObject(written.row), isNew: written.isNew };
   }
 
-  async #row(place: ObjectPlace): Promise<ObjectRow> {
-    const bucket = await requireBucket(this.#database.kysely, place.tenancyId, place.bucket);
+  async #row(place: ObjectPlace, use: BucketUse): Promise<ObjectRow> {
+    const bucket = await this.#bucket(place, use);
     const row = await findObject(this.#database.kysely, bucket.id, place.key);
     if (row === undefined) throw noObject(place);
     return row;
   }
 
-  async #openRow(row: ObjectRow): Promise<OpenObject> {
-    const object = toObject(row);
-    if (object.view !== undefined) {
-      const { source, etag } = await this.#openView(object.view.spec, object.view.manifestId);
-      // As the bytes are now: a later release may lay the same image out in another way.
-      return { object: { ...object, etag, lengthBytes: source.lengthBytes }, source };
-    }
-    const pieces = await this.#pieces(row);
-    if (sumOf(pieces) === row.length_bytes) return { object, source: await this.#bytes.store.open(pieces) };
-    throw new StoreError('STORE_NOT_FOUND', `the parts of ${row.object_key} are gone`, {
-      where: row.object_key,
-    });
+  #bucket({ principal, bucket }: BucketPlace, use: BucketUse): Promise<BucketRow> {
+    return bucketFor(this.#database.kysely, this.#access, principal, bucket, use);
   }
-
-  async #pieces(row: ObjectRow): Promise<readonly StoredPiece[]> {
-    const { stored_name: name, length_bytes: lengthBytes } = row;
-    if (name === null) return [];
-    if (row.part_count === 0) return [{ name, lengthBytes }];
-    const pieces = this.#lists.get(name) ?? (await this.#listPieces(name));
-    this.#lists.delete(name);
-    this.#lists.set(name, pieces);
-    const oldest = this.#lists.keys().next().value;
-    if (this.#lists.size > KEPT_LISTS && oldest !== undefined) this.#lists.delete(oldest);
-    return pieces;
-  }
-
-  async #listPieces(name: string): Promise<readonly StoredPiece[]> {
-    const parts = await listObjectParts(this.#database.kysely, name);
-    return parts.map((part) => ({ name: part.stored_name, lengthBytes: part.length_bytes }));
-  }
-}
-
-function sumOf(pieces: readonly StoredPiece[]): number {
-  return pieces.reduce((sum, piece) => sum + piece.lengthBytes, 0);
-}
-
-function noObject(place: ObjectPlace): DomainError {
-  return new DomainError('NOT_FOUND', `there is no object ${place.key} in bucket ${place.bucket}`);
-}
-
-export function toObject(row: ObjectRow): StoredObject {
-  const { manifest_id: manifestId, view_json: viewJson } = row;
-  return {
-    key: row.object_key,
-    lengthBytes: row.length_bytes,
-    etag: row.etag,
-    contentType: row.content_type,
-    createdAtMs: row.created_at_ms,
-    view:
-      manifestId === null || viewJson === null
-        ? undefined
-        : { manifestId, spec: viewSpec.parse(JSON.parse(viewJson)) },
-  };
 }

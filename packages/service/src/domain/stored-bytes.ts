@@ -1,17 +1,30 @@
 import { newStoredName, type ObjectStore, type PutOptions, type StoredPiece } from '@gantry/storage';
 import type { Logger } from '../logger.ts';
+import {
+  ChecksumComputation,
+  type ChecksumName,
+  type Checksums,
+  checksumNames,
+  counted,
+} from './checksums.ts';
 import { DomainError } from './errors.ts';
 
 export interface StageOptions extends Omit<PutOptions, 'md5'> {
-  /** Of the bytes, as the sender computed it, in hex: compared before they are used. */
-  readonly expectedMd5?: string | undefined;
-  /** Take the MD5 as the ETag, as S3's clients expect of an object that was put at once. */
+  /** Of the bytes, as the sender computed them: compared before they are used. */
+  readonly expected?: Checksums | undefined;
+  /** To compute besides those. */
+  readonly checksums?: readonly ChecksumName[] | undefined;
+  /** Refused with TOO_LARGE above it. */
+  readonly maxBytes?: number | undefined;
+  /** Take the MD5 as the ETag where it is known, as S3's clients expect of an object that was put at once. */
   readonly md5Etag?: boolean | undefined;
 }
 
 /** Bytes that are stored and that nothing refers to yet. */
 export interface StagedBytes extends StoredPiece {
   readonly etag: string;
+  /** Those that were expected or asked for. */
+  readonly checksums: Checksums;
 }
 
 /** Bytes in the object store, on their way into the catalogue and out of it. */
@@ -24,28 +37,31 @@ export class StoredBytes {
     this.#logger = logger;
   }
 
-  /** Stores bytes, durable when it returns. Whoever stages them refers to them in the catalogue, or discards them. */
+  /**
+   * Stores bytes, durable when it returns. Whoever stages them refers to them in the catalogue, or discards them.
+   * Throws UPLOAD_INCOMPLETE for another length than was expected, INVALID for another checksum, TOO_LARGE.
+   */
   async stage(body: AsyncIterable<Uint8Array>, options: StageOptions = {}): Promise<StagedBytes> {
-    const { expectedMd5, md5Etag, ...put } = options;
+    const { expected = {}, checksums = [], md5Etag = false, maxBytes, ...put } = options;
+    requireBelow(put.expectedBytes ?? 0, maxBytes);
     const name = newStoredName();
-    const md5 = expectedMd5 !== undefined || md5Etag === true;
-    const stored = await this.store.put(name, body, { ...put, md5 });
-    const { lengthBytes } = stored;
-    if (put.expectedBytes !== undefined && lengthBytes !== put.expectedBytes) {
+    const wanted = checksumNames.filter((each) => expected[each] !== undefined || checksums.includes(each));
+    const computation = new ChecksumComputation(wanted);
+    const bounded = maxBytes === undefined ? body : atMost(body, maxBytes);
+    const chunks = wanted.length === 0 ? bounded : counted(bounded, computation);
+    const { lengthBytes } = await this.store.put(name, chunks, put);
+    const computed = computation.digest();
+    try {
+      if (put.expectedBytes !== undefined && lengthBytes !== put.expectedBytes) {
+        throw new DomainError('UPLOAD_INCOMPLETE', `${lengthBytes} of ${put.expectedBytes} bytes arrived`);
+      }
+      requireSame(computed, expected);
+    } catch (error) {
       await this.discard([name]);
-      throw new DomainError('UPLOAD_INCOMPLETE', `${lengthBytes} of ${put.expectedBytes} bytes arrived`);
+      throw error;
     }
-    if (expectedMd5 !== undefined && stored.md5 !== expectedMd5) {
-      await this.discard([name]);
-      throw new DomainError(
-        'INVALID',
-        `the bytes that arrived have the MD5 ${stored.md5}, not ${expectedMd5}`,
-        {
-          hint: 'send them again',
-        },
-      );
-    }
-    return { name, lengthBytes, etag: stored.md5 ?? newEtag(1) };
+    const md5 = computed.md5 === undefined ? undefined : Buffer.from(computed.md5, 'base64').toString('hex');
+    return { name, lengthBytes, etag: (md5Etag ? md5 : undefined) ?? newEtag(1), checksums: computed };
   }
 
   /**
@@ -67,6 +83,34 @@ export class StoredBytes {
         'bytes that are not needed were not deleted',
       );
     }
+  }
+}
+
+function requireBelow(lengthBytes: number, maxBytes: number | undefined): void {
+  if (maxBytes === undefined || lengthBytes <= maxBytes) return;
+  throw new DomainError('TOO_LARGE', `these bytes may be at most ${maxBytes}`, {
+    hint: 'upload the object in parts',
+  });
+}
+
+async function* atMost(
+  chunks: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let lengthBytes = 0;
+  for await (const chunk of chunks) {
+    lengthBytes += chunk.length;
+    requireBelow(lengthBytes, maxBytes);
+    yield chunk;
+  }
+}
+
+function requireSame(computed: Checksums, expected: Checksums): void {
+  for (const name of checksumNames) {
+    if (expected[name] === undefined || expected[name] === computed[name]) continue;
+    const what = `the bytes that arrived have the ${name.toUpperCase()} ${computed[name]}, not ${expected[name]}`;
+    const subject = name === 'md5' ? 'md5' : 'checksum';
+    throw new DomainError('INVALID', what, { hint: 'send them again', subject });
   }
 }
 

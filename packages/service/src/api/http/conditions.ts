@@ -47,7 +47,8 @@ export function readCondition(headers: IncomingHttpHeaders, version: Validators)
 export function rangeApplies(headers: IncomingHttpHeaders, version: Validators): boolean {
   const ifRange = headers['if-range'];
   if (typeof ifRange !== 'string') return true;
-  if (ifRange.startsWith('"')) return ifRange === `"${version.etag}"`;
+  if (ifRange === version.etag || ifRange.startsWith('"'))
+    return ifRange.replaceAll('"', '') === version.etag;
   return Date.parse(ifRange) === wholeSeconds(version.lastModifiedMs);
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Checksums } from '../../domain/checksums.ts';
 import { DomainError } from '../../domain/errors.ts';
 
 /** How long a client that was refused may go on sending before its connection is cut. */
@@ -33,8 +34,7 @@ export async function* requestBody(request: FastifyRequest): AsyncGenerator<Uint
 /** What the client says about the length, the digest and the form of a body that is kept as it is. */
 export interface BodyHeaders {
   readonly expectedBytes: number | undefined;
-  /** In hex. */
-  readonly expectedMd5: string | undefined;
+  readonly expected: Checksums;
 }
 
 /** Reads them. Throws INVALID for what would be lost: a content coding, a part of an object. */
@@ -54,7 +54,7 @@ export function bodyHeaders(request: FastifyRequest): BodyHeaders {
   const length = headers['content-length'];
   return {
     expectedBytes: length === undefined ? undefined : Number(length),
-    expectedMd5: contentMd5(headers['content-md5']),
+    expected: { md5: contentMd5(headers['content-md5']) },
   };
 }
 
@@ -62,7 +62,7 @@ export function bodyHeaders(request: FastifyRequest): BodyHeaders {
 function contentMd5(header: string | string[] | undefined): string | undefined {
   if (header === undefined) return undefined;
   const md5 = Buffer.from(String(header), 'base64');
-  if (md5.length === 16) return md5.toString('hex');
+  if (md5.length === 16) return md5.toString('base64');
   throw new DomainError('INVALID', 'Content-MD5 is the base64 of 16 bytes');
 }
 

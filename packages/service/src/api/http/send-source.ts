@@ -8,6 +8,8 @@ import { rangeApplies, readCondition, type Validators } from './conditions.ts';
 export interface Representation extends Validators {
   /** Default `application/octet-stream`. */
   readonly contentType?: string | undefined;
+  /** Others, over those that follow from the above. */
+  readonly headers?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /**
@@ -62,6 +64,11 @@ function answerHead(
   reply.header('etag', `"${etag}"`);
   reply.header('last-modified', new Date(lastModifiedMs).toUTCString());
   reply.header('accept-ranges', 'bytes');
+  // Strangers' bytes, perhaps shown by a browser: never as a page with this service's rights.
+  reply.header('content-security-policy', 'sandbox').header('x-content-type-options', 'nosniff');
+  for (const [name, value] of Object.entries(representation.headers ?? {})) {
+    if (value !== undefined) reply.header(name, value);
+  }
   if (readCondition(request.headers, representation) === 'not-modified') {
     void reply.status(304).send();
     return undefined;
@@ -76,9 +83,12 @@ function answerHead(
   }
   if (range !== undefined) {
     reply.status(206).header('content-range', `bytes ${range.from}-${range.to - 1}/${lengthBytes}`);
+    // It is of the whole.
+    reply.removeHeader('content-md5');
   }
   const { from, to } = range ?? whole;
-  reply.header('content-type', contentType).header('content-length', to - from);
+  if (!reply.hasHeader('content-type')) reply.header('content-type', contentType);
+  reply.header('content-length', to - from);
   if (request.method !== 'HEAD') return { from, to };
   void reply.send();
   return undefined;

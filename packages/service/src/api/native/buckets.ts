@@ -10,6 +10,7 @@ import { type UploadRouteParts, uploadRoutes } from './uploads.ts';
 
 const bucketBody = z.object({
   name: z.string(),
+  compartmentId: z.string(),
   createdAtMs: z.number().int(),
 });
 const bucketParameters = z.object({ bucket: z.string() });
@@ -29,12 +30,14 @@ export function bucketRoutes(parts: BucketRouteParts): FastifyPluginAsyncZod {
         schema: {
           summary: 'List buckets by name',
           tags: ['buckets'],
-          querystring: listingQuery,
+          querystring: listingQuery.extend({
+            compartmentId: z.string().optional().describe('Only buckets of this compartment'),
+          }),
           response: { 200: pageBody(bucketBody), default: errorBody },
         },
       },
       async ({ query, principal }) => {
-        const page = await buckets.list({ ...query, tenancyId: principal.tenancyId });
+        const page = await buckets.list({ ...query, principal });
         return { items: page.items.map(toBucketBody), nextStartAfter: page.next ?? null };
       },
     );
@@ -46,13 +49,14 @@ export function bucketRoutes(parts: BucketRouteParts): FastifyPluginAsyncZod {
           tags: ['buckets'],
           body: z.object({
             name: z.string().describe('3 to 63 small letters, digits, hyphens and dots'),
+            compartmentId: z.string().optional().describe("By default the tenancy's root"),
           }),
           response: { 201: bucketBody, default: errorBody },
         },
       },
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => {
-          const bucket = await buckets.create(request.principal.tenancyId, request.body.name);
+          const bucket = await buckets.create(request.principal, request.body);
           return { statusCode: 201, body: toBucketBody(bucket) };
         }),
     );
@@ -66,7 +70,7 @@ export function bucketRoutes(parts: BucketRouteParts): FastifyPluginAsyncZod {
           response: { 200: bucketBody, default: errorBody },
         },
       },
-      async ({ params, principal }) => toBucketBody(await buckets.get(principal.tenancyId, params.bucket)),
+      async ({ params, principal }) => toBucketBody(await buckets.get(principal, params.bucket)),
     );
     app.delete(
       '/buckets/:bucket',
@@ -79,7 +83,7 @@ export function bucketRoutes(parts: BucketRouteParts): FastifyPluginAsyncZod {
         },
       },
       async ({ params, principal }, reply) => {
-        await buckets.delete(principal.tenancyId, params.bucket);
+        await buckets.delete(principal, params.bucket);
         await reply.status(204).send(null);
       },
     );

@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { ObjectPlace, Objects, StoredObject } from '../../domain/objects.ts';
+import type { Objects } from '../../domain/objects.ts';
+import type { ObjectPlace, StoredObject } from '../../domain/stored-object.ts';
 import { writeCondition } from '../http/conditions.ts';
 import { bodyHeaders, requestBody, takeBodiesAsStreams } from '../http/request-body.ts';
-import { sendHead, sendSource } from '../http/send-source.ts';
+import { sendObject } from '../http/send-object.ts';
 import { sentSource, streamedBody } from './bodies.ts';
 import { errorBody } from './errors.ts';
 import { listingQuery, pageBody } from './listing.ts';
@@ -52,7 +53,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         },
       },
       async ({ params, query, principal }) => {
-        const page = await objects.list({ ...query, ...params, tenancyId: principal.tenancyId });
+        const page = await objects.list({ principal, ...params }, query);
         return { items: page.items.map(toObjectBody), nextStartAfter: page.next ?? null };
       },
     );
@@ -67,13 +68,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
         response: sentSource,
       },
       async handler(request, reply) {
-        const place = placeOf(request.principal, request.params);
-        if (request.method === 'HEAD') {
-          const object = await objects.get(place);
-          return sendHead(request, reply, object.lengthBytes, representationOf(object));
-        }
-        const { object, source } = await objects.open(place);
-        return sendSource(request, reply, source, representationOf(object));
+        return sendObject(request, reply, objects, placeOf(request.principal, request.params));
       },
     });
     app.put(
@@ -99,6 +94,7 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
           requestBody(request),
           {
             ...bodyHeaders(request),
+            md5Etag: true,
             contentType: request.headers['content-type'],
             condition: writeCondition(request.headers),
           },
@@ -125,16 +121,8 @@ export function objectRoutes({ objects }: ObjectRouteParts): FastifyPluginAsyncZ
   };
 }
 
-function placeOf({ tenancyId }: Principal, params: z.infer<typeof objectParameters>): ObjectPlace {
-  return { tenancyId, bucket: params.bucket, key: params['*'] };
-}
-
-function representationOf(object: StoredObject): {
-  etag: string;
-  lastModifiedMs: number;
-  contentType: string;
-} {
-  return { etag: object.etag, lastModifiedMs: object.createdAtMs, contentType: object.contentType };
+function placeOf(principal: Principal, params: z.infer<typeof objectParameters>): ObjectPlace {
+  return { principal, bucket: params.bucket, key: params['*'] };
 }
 
 export function toObjectBody(object: StoredObject): z.infer<typeof objectBody> {

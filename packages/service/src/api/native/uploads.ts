@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { LARGEST_PART_NUMBER, type Upload, type UploadPlace, type Uploads } from '../../domain/uploads.ts';
+import { LARGEST_PART_NUMBER } from '../../domain/object-limits.ts';
+import type { Upload, UploadPlace, Uploads } from '../../domain/uploads.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
 import { writeCondition } from '../http/conditions.ts';
 import { bodyHeaders, requestBody, takeBodiesAsStreams } from '../http/request-body.ts';
@@ -51,8 +52,8 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
       },
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => {
-          const { tenancyId } = request.principal;
-          const upload = await uploads.create({ tenancyId, ...request.params }, request.body);
+          const { principal, params, body } = request;
+          const upload = await uploads.create({ principal, ...params }, body);
           return { statusCode: 201, body: toUploadBody(upload) };
         }),
     );
@@ -70,7 +71,7 @@ export function uploadRoutes({ uploads, idempotency }: UploadRouteParts): Fastif
         },
       },
       async ({ params, query, principal }) => {
-        const page = await uploads.list({ ...query, ...params, tenancyId: principal.tenancyId });
+        const page = await uploads.list({ principal, ...params }, query);
         return { items: page.items.map(toUploadBody), nextStartAfter: page.next ?? null };
       },
     );
@@ -152,7 +153,8 @@ function partRoutes(uploads: Uploads): FastifyPluginAsyncZod {
       async (request, reply) => {
         const place = placeOf(request.principal, request.params);
         const { partNumber: number } = request.params;
-        const part = await uploads.putPart(place, number, requestBody(request), bodyHeaders(request));
+        const options = { ...bodyHeaders(request), md5Etag: true };
+        const part = await uploads.putPart(place, number, requestBody(request), options);
         reply.header('etag', `"${part.etag}"`);
         return partBody.parse(part);
       },
@@ -160,9 +162,9 @@ function partRoutes(uploads: Uploads): FastifyPluginAsyncZod {
   };
 }
 
-function placeOf({ tenancyId }: Principal, params: { bucket: string; uploadId: string }): UploadPlace {
+function placeOf(principal: Principal, params: { bucket: string; uploadId: string }): UploadPlace {
   const { bucket, uploadId } = params;
-  return { tenancyId, bucket, uploadId };
+  return { principal, bucket, uploadId };
 }
 
 function toUploadBody(upload: Upload): z.infer<typeof uploadBody> {

@@ -65,7 +65,7 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
     `CREATE TABLE pre_authenticated_requests (
       id ${text} PRIMARY KEY, tenancy_id ${text} NOT NULL REFERENCES tenancies (id),
       bucket_id ${text} NOT NULL REFERENCES buckets (id) ON DELETE CASCADE,
-      user_id ${text} NOT NULL REFERENCES users (id), name ${text} NOT NULL, access_type ${text} NOT NULL,
+      user_id ${text} NOT NULL REFERENCES users (id) ON DELETE CASCADE, name ${text} NOT NULL, access_type ${text} NOT NULL,
       object_key ${text}, allows_listing ${integer} NOT NULL, token_sha256 ${text} NOT NULL UNIQUE,
       expires_at_ms ${integer} NOT NULL, created_at_ms ${integer} NOT NULL)`,
     `CREATE TABLE job_resources (
@@ -86,7 +86,7 @@ export function tenanciesAndSharing(engine: SqlEngine): Migration {
     ],
     objects: [`attributes_json ${text} NOT NULL DEFAULT '{}'`],
     uploads: [`attributes_json ${text} NOT NULL DEFAULT '{}'`],
-    upload_parts: [`md5 ${text}`],
+    upload_parts: [`checksums_json ${text} NOT NULL DEFAULT '{}'`],
     jobs: [`compartment_id ${text}`, `operation ${text}`, `percent_done ${integer} NOT NULL DEFAULT 0`],
   };
 

@@ -17,25 +17,50 @@ export function findBucket(
   queries: Queries,
   tenancyId: string,
   name: string,
+  options: { readonly forUpdate?: boolean } = {},
 ): Promise<BucketRow | undefined> {
-  return queries
+  const query = queries
     .selectFrom('buckets')
     .selectAll()
     .where('tenancy_id', '=', tenancyId)
-    .where('name', '=', name)
-    .executeTakeFirst();
+    .where('name', '=', name);
+  return (options.forUpdate === true ? forUpdate(queries, query) : query).executeTakeFirst();
+}
+
+export async function updateBucket(queries: Queries, row: BucketRow): Promise<void> {
+  await queries.updateTable('buckets').set(row).where('id', '=', row.id).execute();
+}
+
+/** How many objects a bucket has, and their bytes. */
+export async function measureBucket(
+  queries: Queries,
+  bucketId: string,
+): Promise<{ objectCount: number; lengthBytes: number }> {
+  const { count, sum } = await queries
+    .selectFrom('objects')
+    .select(({ fn }) => [fn.countAll<number>().as('count'), fn.sum<number | null>('length_bytes').as('sum')])
+    .where('bucket_id', '=', bucketId)
+    .executeTakeFirstOrThrow();
+  return { objectCount: Number(count), lengthBytes: Number(sum ?? 0) };
+}
+
+export interface BucketListing {
+  readonly tenancyId: string;
+  /** Only in these; in all when undefined. */
+  readonly compartmentIds?: readonly string[] | undefined;
+  readonly startAfter?: string | undefined;
+  readonly limit: number;
 }
 
 /** A tenancy's buckets in the byte order of their names, after `startAfter`; the cursor is a name. */
-export async function listBuckets(
-  queries: Queries,
-  listing: { tenancyId: string; startAfter?: string | undefined; limit: number },
-): Promise<Page<BucketRow>> {
-  const { tenancyId, startAfter, limit } = listing;
+export async function listBuckets(queries: Queries, listing: BucketListing): Promise<Page<BucketRow>> {
+  const { tenancyId, compartmentIds, startAfter, limit } = listing;
+  if (compartmentIds?.length === 0) return { items: [], next: undefined };
   const rows = await queries
     .selectFrom('buckets')
     .selectAll()
     .where('tenancy_id', '=', tenancyId)
+    .$if(compartmentIds !== undefined, (query) => query.where('compartment_id', 'in', compartmentIds ?? []))
     .$if(startAfter !== undefined, (query) => query.where('name', '>', startAfter ?? ''))
     .orderBy('name')
     .limit(limit + 1)

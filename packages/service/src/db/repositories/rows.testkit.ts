@@ -107,7 +107,7 @@ export function partRow(uploadId: string, partNumber: number): UploadPartRow {
     length_bytes: 5,
     etag: `etag-${stored}`,
     stored_name: `part-${stored}`,
-    md5: null,
+    checksums_json: '{}',
   };
 }
 
