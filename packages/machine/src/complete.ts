@@ -7,7 +7,7 @@ const MEMORY_BYTES: number = 2 * 2 ** 30;
 
 /**
  * A machine from what is known of it, the rest as most images want it: x86_64, BIOS, one CPU, 2 GiB, a clock in
- * UTC, and no disks or NICs. Throws IMAGE_OPTION when there is no name, or when the CPUs or the memory are no
+ * UTC, one NIC behind NAT, and no disks. Throws IMAGE_OPTION when there is no name, or when the CPUs or the memory are no
  * positive whole number.
  */
 export function completeMachine(facts: MachineFacts): Machine {
@@ -22,7 +22,7 @@ export function completeMachine(facts: MachineFacts): Machine {
     firmware: 'bios',
     clock: 'utc',
     disks: [],
-    nics: [],
+    nics: [{ network: 'nat' }],
     ...facts,
     name,
     cpuCount,
