@@ -20,6 +20,21 @@ export type Firmware = 'bios' | 'uefi';
 /** What the hardware clock of the machine holds. Windows expects `local` unless told otherwise. */
 export type Clock = 'utc' | 'local';
 
+export type GuestType = 'hvm' | 'xen';
+
+/** What the guest sees of processor and firmware. Absent: as the hypervisor has it by itself. */
+export interface MachineFeatures {
+  readonly pae?: boolean;
+  readonly acpi?: boolean;
+  readonly apic?: boolean;
+}
+
+export interface DirectKernel {
+  readonly path: string;
+  readonly initrdPath?: string;
+  readonly commandLine?: string;
+}
+
 /**
  * One virtual machine, all of it that is not the bytes of its disks. Descriptors are read into it and written from
  * it; what one of them cannot say is told in a `LossReport`. Sizes are bytes; lists are in the order in which the
@@ -41,6 +56,13 @@ export interface Machine {
   readonly cpuCount: number;
   readonly memoryBytes: number;
   readonly clock: Clock;
+  /** `xen`: a paravirtualised guest, which only Xen runs. Absent: `hvm`, a guest that sees a whole machine. */
+  readonly guestType?: GuestType;
+  readonly features?: MachineFeatures;
+  /** A kernel that the hypervisor starts itself, instead of what the disks hold. */
+  readonly kernel?: DirectKernel;
+  /** A program of the host that fetches the kernel from the guest's disk: Xen's `pygrub`. */
+  readonly bootloader?: string;
   readonly guestOs?: GuestOs;
   readonly disks: readonly MachineDisk[];
   readonly nics: readonly Nic[];
@@ -93,6 +115,8 @@ export interface MachineDisk {
   /** Place in the order in which the firmware tries the devices, from 1. Absent: not started from. */
   readonly bootOrder?: number;
   readonly readOnly?: boolean;
+  /** Checksums of the image's file by their names (`sha256`), hexadecimal, lower case. */
+  readonly checksums?: Readonly<Record<string, string>>;
   /** The identifier inside the image's file (VMDK `ddb.uuid.image`, VDI), lower case. */
   readonly uuid?: string;
 }

@@ -52,6 +52,10 @@ type Held =
 /** What VirtualBox has no place for. A field that the model gets has to be put here or used below. */
 const notHeld: Readonly<Record<Exclude<keyof MachineFacts, Held>, string>> = {
   title: 'VirtualBox has a name and a description',
+  guestType: 'the guest of VirtualBox sees a whole machine',
+  features: 'VirtualBox chooses them by the operating system',
+  kernel: 'VirtualBox starts what the disks hold',
+  bootloader: 'VirtualBox starts what the disks hold',
   launchOptions: CLOUD,
   shapeCompatibilities: CLOUD,
   imageCapabilities: CLOUD,
