@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { makeMetrics } from './api/native/metrics.ts';
 import { nativeApi } from './api/native/server.ts';
 import { bySignature, readKeyId } from './api/oci/authentication.ts';
+import { ociIdentityRoutes } from './api/oci/identity.ts';
 import { ociApi } from './api/oci/server.ts';
 import { ensureFirstStart } from './auth/first-start.ts';
 import { OciSignatures } from './auth/oci/verifier.ts';
@@ -18,8 +19,11 @@ import { type Database, openDatabase } from './db/database.ts';
 import { findJobSecret } from './db/repositories/job-secrets.ts';
 import { countJobsByState } from './db/repositories/jobs.ts';
 import { Access } from './domain/access.ts';
+import { ApiKeys } from './domain/api-keys.ts';
 import { Buckets } from './domain/buckets.ts';
+import { Compartments } from './domain/compartments.ts';
 import { exportHandler } from './domain/export-job.ts';
+import { Grants } from './domain/grants.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
 import { Jobs } from './domain/jobs.ts';
@@ -28,8 +32,12 @@ import { Objects } from './domain/objects.ts';
 import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
 import { StreamImports } from './domain/stream-import.ts';
+import { TagNamespaces } from './domain/tag-namespaces.ts';
+import { TagPolicy } from './domain/tags.ts';
+import { Tenancies } from './domain/tenancies.ts';
 import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
 import { Uploads } from './domain/uploads.ts';
+import { Users } from './domain/users.ts';
 import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
 import { ImageViews } from './domain/views.ts';
 import { Idempotency } from './jobs/idempotency.ts';
@@ -79,6 +87,17 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     closers.push(() => views.forget());
     const bytes = new StoredBytes(store, logger);
     const access = new Access(database);
+    const tagPolicy = new TagPolicy(database, access);
+    const compartments = new Compartments(database, access, tagPolicy);
+    const users = new Users(database, access);
+    const identity = {
+      region,
+      compartments,
+      users,
+      tenancies: new Tenancies(database, access),
+      apiKeys: new ApiKeys(database, users),
+      grants: new Grants(database, users),
+    };
     const reader = new ObjectReader(database, bytes, {
       open: (spec, manifestId) => views.open(manifestId, spec),
       diskDigest: async (manifestId) =>
@@ -115,7 +134,13 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const oci = await ociApi({
       logger,
       authenticate: bySignature(new OciSignatures(database.kysely, readKeyId)),
-      signedRoutes: [],
+      signedRoutes: [
+        ociIdentityRoutes({
+          ...identity,
+          tagNamespaces: new TagNamespaces(database, access, compartments, tagPolicy),
+          idempotency,
+        }),
+      ],
       openRoutes: [],
     });
     closers.push(() => closeServer(oci));
@@ -130,7 +155,8 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       streamImports,
       idempotency,
       jobs: new Jobs(queue, access),
-      vaultJobs: new VaultJobs(queue),
+      vaultJobs: new VaultJobs(queue, access),
+      identity,
       dialects: { '/oci': oci },
       metrics: makeMetrics(() => countJobsByState(database.kysely)),
       ready: () => requireUsable(database),

@@ -2,7 +2,7 @@ import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { findCompartment, liveCompartments } from '../db/repositories/compartments.ts';
 import { listGrants } from '../db/repositories/grants.ts';
-import { findUser } from '../db/repositories/tenancies.ts';
+import { findFirstTenancyId, findUser } from '../db/repositories/tenancies.ts';
 import type { GrantResource, GrantRow, GrantVerb } from '../db/schema.ts';
 import { DomainError } from './errors.ts';
 
@@ -82,6 +82,16 @@ export class Access {
     throw new DomainError('FORBIDDEN', `this needs the grant to ${verb} ${resource} in this compartment`, {
       hint: 'ask an administrator of the tenancy for it',
     });
+  }
+
+  /** Whether this is an administrator of the first tenancy, who looks after the service as a whole. */
+  async isOperator({ role, tenancyId }: Principal): Promise<boolean> {
+    return role === 'administrator' && tenancyId === (await findFirstTenancyId(this.#database.kysely));
+  }
+
+  /** Throws FORBIDDEN with this message to all but the operator. */
+  async requireOperator(principal: Principal, message: string): Promise<void> {
+    if (!(await this.isOperator(principal))) throw new DomainError('FORBIDDEN', message);
   }
 
   /** Who a user is now, as a job or a pre-authenticated request asks on the user's behalf; undefined when gone. */

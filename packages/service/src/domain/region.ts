@@ -54,3 +54,8 @@ function requireName(name: string): void {
     hint: 'take small letters, digits and single hyphens, such as eu-north-1',
   });
 }
+
+/** The one availability domain of a region: this service knows nothing of its machines' racks. */
+export function availabilityDomainOf({ name }: Region): string {
+  return `${name}-ad-1`;
+}

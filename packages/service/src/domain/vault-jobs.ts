@@ -7,19 +7,21 @@ import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import type { JsonValue } from '../json.ts';
 import type { Vault } from '../vault/vault.ts';
-import { DomainError } from './errors.ts';
+import type { Access } from './access.ts';
 import type { ImageViews } from './views.ts';
 
 const checkInput = z.object({ data: z.boolean() });
 /** Where import and export jobs name the manifest that they need. */
 const manifestHolder = z.object({ manifestId: z.string() });
 
-/** The vault's upkeep as jobs. It serves all tenancies, so only administrators start it. */
+/** The vault's upkeep as jobs. It serves all tenancies, so only the operator starts it. */
 export class VaultJobs {
   readonly #queue: JobQueue;
+  readonly #access: Access;
 
-  constructor(queue: JobQueue) {
+  constructor(queue: JobQueue, access: Access) {
     this.#queue = queue;
+    this.#access = access;
   }
 
   startCheck(principal: Principal, data: boolean): Promise<Job> {
@@ -31,9 +33,11 @@ export class VaultJobs {
   }
 
   async #start(principal: Principal, kind: string, input: JsonValue): Promise<Job> {
-    const { tenancyId, userId, role } = principal;
-    if (role !== 'administrator')
-      throw new DomainError('FORBIDDEN', 'only administrators look after the vault');
+    const { tenancyId, userId } = principal;
+    await this.#access.requireOperator(
+      principal,
+      'only administrators of the first tenancy look after the vault',
+    );
     return this.#queue.create({ tenancyId, userId, kind, input });
   }
 }

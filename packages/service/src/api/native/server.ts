@@ -10,6 +10,7 @@ import { httpServer } from '../http/connections.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
 import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
 import { answerError } from './errors.ts';
+import { type IdentityRouteParts, identityRoutes } from './identity.ts';
 import { type ImageRouteParts, imageRoutes } from './images.ts';
 import { jobRoutes } from './jobs.ts';
 import { type Metrics, observeRequests } from './metrics.ts';
@@ -22,6 +23,7 @@ export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
   readonly verifyToken: TokenVerifier;
   readonly jobs: Jobs;
   readonly vaultJobs: VaultJobs;
+  readonly identity: IdentityRouteParts;
   readonly metrics: Metrics;
   /** What answers below other prefixes than /api, such as `/oci`. */
   readonly dialects: Readonly<Record<string, FastifyInstance>>;
@@ -101,6 +103,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
         await authenticated.register(imageRoutes(parts));
         await authenticated.register(jobRoutes(parts.jobs));
         await authenticated.register(vaultRoutes(parts.vaultJobs));
+        await authenticated.register(identityRoutes(parts.identity));
       });
     },
     { prefix: '/api/v1' },

@@ -1,13 +1,7 @@
 import type { FastifyRequest } from 'fastify';
-import type { EtagList } from '../../domain/object-conditions.ts';
-import { conditionHolds } from '../../domain/object-conditions.ts';
+import { conditionHolds, type EtagList } from '../../domain/object-conditions.ts';
 import { writeCondition } from '../http/conditions.ts';
 import { OciError } from './errors.ts';
-
-/** The ETag of what counts its changes. */
-export function etagOfVersion(version: number): string {
-  return `v${version}`;
-}
 
 /** What `if-match` asks for; undefined when it was not sent. */
 export function ifMatch(request: FastifyRequest): EtagList | undefined {

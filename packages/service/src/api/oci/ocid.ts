@@ -15,12 +15,20 @@ const kindOfType = {
   volumeattachment: 'vat',
   bootvolumeattachment: 'vat',
   coreservicesworkrequest: 'job',
+  identityworkrequest: 'cmp',
   bucket: 'bkt',
 } as const;
 export type OcidType = keyof typeof kindOfType;
 
 /** Those that are the same in every region of a realm: their ids name none. */
-const GLOBAL: readonly OcidType[] = ['tenancy', 'compartment', 'user', 'tagnamespace', 'tagdefinition'];
+const GLOBAL: readonly OcidType[] = [
+  'tenancy',
+  'compartment',
+  'user',
+  'tagnamespace',
+  'tagdefinition',
+  'identityworkrequest',
+];
 const OCID = /^ocid1\.([a-z]+)\.[a-z0-9]+\.[a-z0-9-]*\.([0-9a-f]{32})$/;
 
 /** `ocid1.TYPE.oc1.REGION.UNIQUE` (Oracle Cloud IDs), where UNIQUE is our id without its kind. */
@@ -46,4 +54,11 @@ export function compartmentId(ocid: string): string {
   const id = fromOcid(['tenancy', 'compartment'], ocid);
   if (id !== undefined) return id;
   throw new DomainError('INVALID', `${JSON.stringify(ocid)} is no OCID of a compartment`);
+}
+
+/** Our id for the OCID in a path. Throws NOT_FOUND for what is no OCID of one of these types. */
+export function idInPath(types: readonly OcidType[], ocid: string): string {
+  const id = fromOcid(types, ocid);
+  if (id !== undefined) return id;
+  throw new DomainError('NOT_FOUND', `there is no ${types.join(' or ')} ${ocid}`);
 }
