@@ -264,14 +264,25 @@ test('the page of the command names every exit status and the codes that lead to
   assert.deepEqual(sorted(shown), sorted(expected.map((code) => `${code} ${exitCodeOf(code)}`)));
 });
 
-test('the page of the library names every export once, and nothing else', () => {
-  const lists = [...readProjectFile('packages/disk/src/index.ts').matchAll(/export (?:type )?\{([^}]*)\}/g)];
-  const exported = lists.flatMap(([, list = '']) =>
+/** The names that the index of a package exports. */
+function exportsOf(index: string): string[] {
+  const lists = [...readProjectFile(index).matchAll(/export (?:type )?\{([^}]*)\}/g)];
+  return lists.flatMap(([, list = '']) =>
     list
       .split(',')
       .map((name) => name.trim().replace(/^type /, ''))
       .filter((name) => name !== ''),
   );
+}
+
+test('the page of machines names every export once, and nothing else', () => {
+  const rows = tableRows(sectionOf('docs/reference/machine.md', 'Exports').text);
+  const exported = exportsOf('packages/machine/src/index.ts');
+  assert.deepEqual(sorted(rows.flatMap(([names = '']) => codeWords(names))), sorted(exported));
+});
+
+test('the page of the library names every export once, and nothing else', () => {
+  const exported = exportsOf('packages/disk/src/index.ts');
   assert.ok(exported.length > 50, `${exported.length} exports`);
   const rows = tableRows(readProjectFile('docs/reference/library.md'));
   assert.deepEqual(sorted(rows.flatMap(([names = '']) => codeWords(names))), sorted(exported));

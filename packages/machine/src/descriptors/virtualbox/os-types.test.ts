@@ -33,6 +33,9 @@ test('systems get the id that VirtualBox has for them, and others that of their 
 test('how much of a system an id tells is said', () => {
   const tells = (guestOs: GuestOs) => osTypeOf(guestOs, 'x86_64')?.tells;
   assert.equal(tells({ name: 'Windows', version: '2019' }), 'version');
+  assert.equal(tells({ name: 'Windows', version: 'Server 2022 Standard' }), 'name');
+  assert.equal(tells({ name: 'Windows', version: '2025' }), 'name');
   assert.equal(tells({ name: 'Debian', version: '12' }), 'name');
+  assert.equal(tells({ name: 'Rocky Linux', version: '9' }), 'family');
   assert.equal(tells({ name: 'Alpine Linux' }), 'family');
 });

@@ -16,6 +16,8 @@ interface OsType {
   readonly version?: RegExp;
   readonly base: string;
   readonly suffixes: readonly Suffix[];
+  /** Set where VirtualBox has no id of the system's own and this is the nearest. */
+  readonly tells?: 'name' | 'family';
 }
 
 const ALL: readonly Suffix[] = ['', '_64', '_arm64'];
@@ -28,7 +30,8 @@ const X64: readonly Suffix[] = ['_64'];
  * need 7.1.
  */
 const osTypes: readonly OsType[] = [
-  { name: /windows/i, version: /2025|2022/, base: 'Windows2022', suffixes: X64 },
+  { name: /windows/i, version: /2025/, base: 'Windows2022', suffixes: X64, tells: 'name' },
+  { name: /windows/i, version: /2022/, base: 'Windows2022', suffixes: X64 },
   { name: /windows/i, version: /2019/, base: 'Windows2019', suffixes: X64 },
   { name: /windows/i, version: /2016/, base: 'Windows2016', suffixes: X64 },
   { name: /windows/i, version: /2012/, base: 'Windows2012', suffixes: X64 },
@@ -38,8 +41,10 @@ const osTypes: readonly OsType[] = [
   { name: /windows/i, version: /\b8\.1\b/, base: 'Windows81', suffixes: X86 },
   { name: /windows/i, version: /\b8\b/, base: 'Windows8', suffixes: X86 },
   { name: /windows/i, version: /\b7\b/, base: 'Windows7', suffixes: X86 },
-  { name: /oracle.*linux|autonomous linux/i, base: 'Oracle', suffixes: ALL },
-  { name: /red ?hat|rhel|centos|rocky|alma/i, base: 'RedHat', suffixes: X86 },
+  { name: /autonomous linux/i, base: 'Oracle', suffixes: ALL, tells: 'family' },
+  { name: /oracle.*linux/i, base: 'Oracle', suffixes: ALL },
+  { name: /red ?hat|rhel/i, base: 'RedHat', suffixes: X86 },
+  { name: /centos|rocky|alma/i, base: 'RedHat', suffixes: X86, tells: 'family' },
   { name: /ubuntu/i, base: 'Ubuntu', suffixes: ALL },
   { name: /debian/i, base: 'Debian', suffixes: ALL },
   { name: /fedora/i, base: 'Fedora', suffixes: ALL },
@@ -81,5 +86,6 @@ export function osTypeOf(guestOs: GuestOs, architecture: Architecture): ChosenOs
       (type.version === undefined || type.version.test(version) || type.version.test(name)),
   );
   if (found === undefined) return { id: fallbacks[osFamilyOf(guestOs)][suffix], tells: 'family' };
-  return { id: `${found.base}${suffix}`, tells: found.version === undefined ? 'name' : 'version' };
+  const isWholeVersion = found.version?.exec(version)?.[0] === version;
+  return { id: `${found.base}${suffix}`, tells: found.tells ?? (isWholeVersion ? 'version' : 'name') };
 }
