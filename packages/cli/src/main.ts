@@ -3,6 +3,7 @@ import packageFile from '../package.json' with { type: 'json' };
 import { addBucketCommands } from './commands/bucket/grammar.ts';
 import { addDiskCommands } from './commands/disk/grammar.ts';
 import { addImageCommands } from './commands/image/grammar.ts';
+import { addInstanceCommands } from './commands/instance/grammar.ts';
 import { addJobCommands } from './commands/job/grammar.ts';
 import { addObjectCommands } from './commands/object/grammar.ts';
 import { addServeCommand } from './commands/serve/grammar.ts';
@@ -17,6 +18,7 @@ import { progressModes } from './progress/progress.ts';
 const groups: Readonly<Record<string, (program: Command) => void>> = {
   disk: addDiskCommands,
   image: addImageCommands,
+  instance: addInstanceCommands,
   job: addJobCommands,
   bucket: addBucketCommands,
   object: addObjectCommands,

@@ -17,6 +17,7 @@ export {
   DIGEST_PREFIX,
   type DigestOptions,
   DigestTree,
+  type DigestTreeState,
   diskDigest,
 } from './disk/digest.ts';
 export type { DetailValue, Disk, Extent, ExtentKind, StoredRun } from './disk/disk.ts';

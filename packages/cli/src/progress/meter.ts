@@ -4,6 +4,8 @@ export interface Step {
   readonly doneBytes: number;
   /** Null when nobody knows how much there is. */
   readonly totalBytes: number | null;
+  /** Of work in several phases, all of it: 0 to 100. */
+  readonly overallPercent?: number;
 }
 
 export interface Reading extends Step {
@@ -35,10 +37,11 @@ export class Meter {
     this.#doneBytes = Math.max(this.#doneBytes, step.doneBytes);
     this.#measure(nowMs);
     const bytesPerSecond = this.#bytesPerMs === null ? null : Math.round(this.#bytesPerMs * 1000);
-    const { phase, totalBytes } = step;
+    const { phase, totalBytes, overallPercent } = step;
     const leftBytes = totalBytes === null ? null : Math.max(0, totalBytes - this.#doneBytes);
     const etaSeconds = leftBytes === null || !bytesPerSecond ? null : Math.round(leftBytes / bytesPerSecond);
-    return { phase, doneBytes: this.#doneBytes, totalBytes, bytesPerSecond, etaSeconds };
+    const reading = { phase, doneBytes: this.#doneBytes, totalBytes, bytesPerSecond, etaSeconds };
+    return overallPercent === undefined ? reading : { ...reading, overallPercent };
   }
 
   #begin(step: Step, nowMs: number): void {

@@ -74,12 +74,16 @@ export class ProgressReporter {
   }
 }
 
-/** `copy  45 %  1.20 GiB of 3 GiB  350 MiB/s  0:05 left` */
+/** `copy  45 %  1.20 GiB of 3 GiB  350 MiB/s  0:05 left`; with `62 % in all  ` before it, for work in several phases. */
 export function readingText(reading: Reading): string {
-  const { phase, doneBytes, totalBytes, bytesPerSecond, etaSeconds } = reading;
+  const { phase, doneBytes, totalBytes, bytesPerSecond, etaSeconds, overallPercent } = reading;
   const parts = [printable(phase)];
-  if (totalBytes === null) parts.push(sizeText(doneBytes));
-  else {
+  if (overallPercent !== undefined) parts.unshift(`${Math.floor(overallPercent)} % in all`);
+  if (totalBytes === null) {
+    // Work of others, of which no bytes are counted.
+    if (overallPercent !== undefined && doneBytes === 0) return parts.join('  ');
+    parts.push(sizeText(doneBytes));
+  } else {
     const percent = totalBytes === 0 ? 100 : Math.min(100, Math.floor((doneBytes / totalBytes) * 100));
     parts.push(`${percent} %`, `${sizeText(doneBytes)} of ${sizeText(totalBytes)}`);
   }

@@ -9,6 +9,7 @@ import { openDisk } from '../formats/open.ts';
 import { rawDisk } from '../formats/raw/format.ts';
 import { memorySource } from '../io/memory.ts';
 import { fileSource } from '../io/node-file.ts';
+import { sha256 } from '../io/node-hash.ts';
 import { DIGEST_BLOCK_BYTES, DIGEST_TREE_HEIGHT, DigestTree, diskDigest } from './digest.ts';
 import type { Disk, Extent } from './disk.ts';
 import { denyReferences } from './reference-gate.ts';
@@ -223,4 +224,20 @@ test('an aborted digest throws the reason', async () => {
   const disk = rawDisk(memorySource(new Uint8Array(20_000_000).fill(1)));
   const digest = diskDigest(disk, { signal: controller.signal, onProgress: () => controller.abort(reason) });
   await assert.rejects(digest, reason);
+});
+
+test('a digest goes on from where another process stopped, at any leaf', () => {
+  const indices = [0, 1, 5, 6, 7, 4096, 2 ** 33, 2 ** 33 + 1];
+  const leaf = (index: number) => sha256(new TextEncoder().encode(`${index}`));
+  const whole = new DigestTree();
+  for (const index of indices) whole.add(index, leaf(index));
+  const expected = whole.finish();
+  for (let at = 0; at <= indices.length; at++) {
+    const first = new DigestTree();
+    for (const index of indices.slice(0, at)) first.add(index, leaf(index));
+    const second = new DigestTree(JSON.parse(JSON.stringify(first.state)));
+    for (const index of indices.slice(at)) second.add(index, leaf(index));
+    assert.equal(second.finish(), expected);
+  }
+  assert.equal(new DigestTree(new DigestTree().state).finish(), new DigestTree().finish());
 });

@@ -18,6 +18,16 @@ export const DIGEST_PREFIX = 'disk1:';
 
 const ZERO_NODE: Uint8Array = new Uint8Array(32);
 
+/** How far a digest has come: plain data, to go on with in another process. */
+export interface DigestTreeState {
+  /** Of the last leaf; -1 before the first. */
+  readonly index: number;
+  /** The last leaf's hash, in hex. */
+  readonly hash: string;
+  /** The finished left siblings on the path of the last leaf, by their level, in hex; empty where there is none. */
+  readonly left: readonly string[];
+}
+
 /**
  * The disk digest as its leaves come, in order of their index, all-zero blocks left out. Specification:
  * docs/reference/disk-digest.md. Memory: one hash a level.
@@ -27,6 +37,19 @@ export class DigestTree {
   readonly #left: (Uint8Array | undefined)[] = [];
   #index = -1;
   #hash: Uint8Array = ZERO_NODE;
+
+  /** From the start, or from where another tree was. */
+  constructor(state?: DigestTreeState) {
+    if (state === undefined) return;
+    this.#index = state.index;
+    this.#hash = state.index < 0 ? ZERO_NODE : Uint8Array.fromHex(state.hash);
+    this.#left = state.left.map((hex) => (hex === '' ? undefined : Uint8Array.fromHex(hex)));
+  }
+
+  get state(): DigestTreeState {
+    const left = Array.from(this.#left, (node) => (node === undefined ? '' : hexText(node)));
+    return { index: this.#index, hash: hexText(this.#hash), left };
+  }
 
   /** `index` rises from call to call; `leafHash` is the SHA-256 of exactly one block, not all zero. */
   add(index: number, leafHash: Uint8Array): void {

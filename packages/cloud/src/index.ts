@@ -1,0 +1,11 @@
+export {
+  type ImportOutcome,
+  type ImportPlan,
+  type ImportTools,
+  type ImportWish,
+  importInstance,
+  planInstanceImport,
+  resumeInstanceImport,
+} from './import-instance/import.ts';
+export type { ImportListener, ImportPhase, ImportProgress } from './import-instance/progress.ts';
+export type { ImportState, Leftover } from './import-instance/state.ts';
