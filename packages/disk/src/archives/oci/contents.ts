@@ -19,6 +19,8 @@ export class OciContents {
   readonly #disks: TarMember[] = [];
   #document: OciDocument | undefined;
   #isEndSeen = false;
+  /** What ended the walk before the archive did: who asks again hears of it again. */
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(source: ByteSource, { member, signal }: OpenOptions) {
     this.#source = source;
@@ -60,15 +62,21 @@ export class OciContents {
 
   /** Looks at one member more; false at the end. */
   async #next(signal: AbortSignal | undefined): Promise<boolean> {
-    const { done, value: member } = await this.#members.next(signal);
-    if (done) {
-      this.#isEndSeen = true;
-      return false;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    try {
+      const { done, value } = await this.#members.next(signal);
+      if (done) this.#isEndSeen = true;
+      else if (value.kind === 'file') await this.#look(value, signal);
+      return done !== true;
+    } catch (error) {
+      this.#failure = { error };
+      throw error;
     }
-    if (member.kind !== 'file') return true;
+  }
+
+  async #look(member: TarMember, signal: AbortSignal | undefined): Promise<void> {
     if (member.name === METADATA_NAME) this.#document = parseOciDocument(await wholeMember(member, signal));
     else if (await isQcow2(member, signal)) this.#disks.push(member);
-    return true;
   }
 }
 

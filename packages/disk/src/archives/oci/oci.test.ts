@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { convert } from '../../convert/convert.ts';
 import { diskDigest } from '../../disk/digest.ts';
@@ -281,6 +282,27 @@ test('an arriving archive is converted while it arrives, with its document befor
       await source.drain();
     }
   }
+});
+
+test('an arriving archive in gzip has its document in the details as well', async () => {
+  const image = await qcow2Bytes();
+  const bytes = gzipSync(
+    Buffer.concat([rawMember('output.QCOW2', image), rawMember('image_metadata.json', metadata())]),
+  );
+  const source = forwardSource(inChunks(bytes), bytes.length, 'arriving');
+  const disk = await openDisk(source, { references });
+  assert.equal(disk.details.metadata, undefined);
+  await convert(disk, memorySink(), { format: 'raw' });
+  assert.deepEqual(disk.details.metadata, JSON.parse(metadata()));
+  assert.equal(disk.details.wrapper, 'gzip');
+});
+
+test('what ended the end of an arriving archive is told to who asks again', async () => {
+  const members = [rawMember('output.QCOW2', await qcow2Bytes()), rawMember('image_metadata.json', '[]')];
+  const bytes = Buffer.concat(members);
+  const disk = await openDisk(forwardSource(inChunks(bytes), bytes.length, 'arriving'), { references });
+  await assert.rejects(async () => disk.drain?.(), { code: 'IMAGE_MALFORMED' });
+  await assert.rejects(async () => disk.drain?.(), { code: 'IMAGE_MALFORMED' });
 });
 
 test('what stands behind the disk of an arriving archive is refused before the result is trusted', async () => {

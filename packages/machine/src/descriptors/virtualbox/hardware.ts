@@ -69,6 +69,7 @@ const notHeld: Readonly<Record<Exclude<keyof MachineFacts, Held>, string>> = {
 export function hardwareOf(machine: Machine, losses: Losses): Hardware {
   losses.addFields(machine, notHeld);
   const { architecture, description, guestOs = {}, uuid } = machine;
+  const platform = architecture === 'aarch64' ? 'arm' : 'x86';
   const osType = osTypeOf(guestOs, architecture);
   if (osType === undefined) throw noProcessor(architecture);
   tellOsLosses(guestOs, osType, losses);
@@ -79,7 +80,7 @@ export function hardwareOf(machine: Machine, losses: Losses): Hardware {
     name: requireName(machine.name),
     uuid: uuid === undefined ? randomUUID() : requireUuid(uuid, 'uuid'),
     ...(description !== undefined && { description: requireText(description, 'description') }),
-    platform: architecture === 'aarch64' ? 'arm' : 'x86',
+    platform,
     is64Bit: architecture !== 'i686',
     osType: osType.id,
     firmware: firmwareOf(machine, losses),
@@ -88,7 +89,7 @@ export function hardwareOf(machine: Machine, losses: Losses): Hardware {
     clock: machine.clock,
     boot: bootDevices(machine.disks, losses),
     adapters: adaptersOf(machine.nics, losses),
-    controllers: controllersOf(machine.disks, losses),
+    controllers: controllersOf(machine.disks, platform, losses),
   };
 }
 

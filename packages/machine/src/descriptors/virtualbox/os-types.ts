@@ -26,7 +26,7 @@ const X64: readonly Suffix[] = ['_64'];
 
 /**
  * Ids as `VBoxManage list ostypes` has them, the first that fits. Of those with a version only the ones for Windows,
- * where it decides about devices; VirtualBox 6.1 and everything since know all of them but those for ARM, which
+ * where it decides about devices; VirtualBox 7.0 and everything since know all of them but those for ARM, which
  * need 7.1.
  */
 const osTypes: readonly OsType[] = [

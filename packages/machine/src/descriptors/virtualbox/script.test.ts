@@ -157,6 +157,24 @@ test('what 7.0 does not know it is not told, and ARM needs 7.1', async (context)
   assert.match(old.stderr, /7\.1/);
 });
 
+test('an ARM machine has no controllers of old PCs', () => {
+  const disks: MachineDisk[] = [
+    { ...system, bus: 'ide' },
+    { role: 'user', device: 'floppy', path: 'f.img' },
+  ];
+  const { text, losses } = writeVBoxManageScript({
+    ...machine,
+    firmware: 'uefi',
+    architecture: 'aarch64',
+    disks,
+  });
+  assert.deepEqual(
+    losses.map(({ field }) => field),
+    ['disks[0].bus', 'disks[1]'],
+  );
+  assert.doesNotMatch(text, /PIIX4|fdd/);
+});
+
 test('a command that fails ends the script, which says how to take the machine away', async (context) => {
   const run = await runner(context);
   const { calls, status, stderr } = await run(writeVBoxManageScript(machine).text, { FAILS: 'storagectl' });

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ImageError } from '@gantry/disk';
 import { Losses } from '../../losses.ts';
 import type { Machine, WrittenDescriptor } from '../../model.ts';
-import { type XmlNode, xmlDocument } from '../../xml.ts';
+import { type XmlNode, xml, xmlDocument, xmlIf } from '../xml/write.ts';
 import type { Adapter } from './adapters.ts';
 import { type Hardware, hardwareOf } from './hardware.ts';
 import { refused, requireUuid } from './require.ts';
@@ -46,25 +46,20 @@ export function writeVirtualBoxSettings(machine: Machine): WrittenDescriptor {
   }
   const media = mediaOf(hardware.controllers);
   const { description, name, osType, uuid } = hardware;
-  const text = xmlDocument({
-    name: 'VirtualBox',
-    attributes: { xmlns: 'http://www.virtualbox.org/', version: SETTINGS_VERSION },
-    children: [
-      {
-        name: 'Machine',
-        attributes: { uuid: braced(uuid), name, OSType: osType, snapshotFolder: 'Snapshots' },
-        children: [
-          registryNode([...media.values()]),
-          ...(description === undefined ? [] : [{ name: 'Description', children: description }]),
-          hardwareNode(hardware),
-          {
-            name: 'StorageControllers',
-            children: hardware.controllers.map((controller) => controllerNode(controller, media)),
-          },
-        ],
-      },
-    ],
-  });
+  const text = xmlDocument(
+    xml('VirtualBox', { xmlns: 'http://www.virtualbox.org/', version: SETTINGS_VERSION }, [
+      xml('Machine', { uuid: braced(uuid), name, OSType: osType, snapshotFolder: 'Snapshots' }, [
+        registryNode([...media.values()]),
+        xmlIf('Description', description),
+        hardwareNode(hardware),
+        xml(
+          'StorageControllers',
+          {},
+          hardware.controllers.map((controller) => controllerNode(controller, media)),
+        ),
+      ]),
+    ]),
+  );
   return { text, losses: losses.all };
 }
 
@@ -98,48 +93,36 @@ function registryNode(media: readonly Medium[]): XmlNode {
   const images = (kind: Device['kind']) =>
     media
       .filter((medium) => medium.kind === kind)
-      .map(({ uuid, location }) => ({ name: 'Image', attributes: { uuid: braced(uuid), location } }));
+      .map(({ uuid, location }) => xml('Image', { uuid: braced(uuid), location }));
   const disks = media
     .filter(({ kind }) => kind === 'disk')
-    .map(({ uuid, location, format }) => ({
-      name: 'HardDisk',
-      attributes: { uuid: braced(uuid), location, format, type: 'Normal' },
-    }));
-  return {
-    name: 'MediaRegistry',
-    children: [
-      { name: 'HardDisks', children: disks },
-      { name: 'DVDImages', children: images('cdrom') },
-      { name: 'FloppyImages', children: images('floppy') },
-    ],
-  };
+    .map(({ uuid, location, format }) =>
+      xml('HardDisk', { uuid: braced(uuid), location, format, type: 'Normal' }),
+    );
+  return xml('MediaRegistry', {}, [
+    xml('HardDisks', {}, disks),
+    xml('DVDImages', {}, images('cdrom')),
+    xml('FloppyImages', {}, images('floppy')),
+  ]);
 }
 
 function hardwareNode(hardware: Hardware): XmlNode {
   const { adapters, boot, clock, cpuCount, firmware, is64Bit, memoryMib } = hardware;
-  const switched = (name: string, enabled: boolean): XmlNode => ({ name, attributes: { enabled } });
-  const order = Array.from({ length: 4 }, (_, i) => ({
-    name: 'Order',
-    attributes: { position: i + 1, device: boot[i]?.type ?? 'None' },
-  }));
-  return {
-    name: 'Hardware',
-    children: [
-      {
-        name: 'CPU',
-        attributes: { count: cpuCount },
-        children: [switched('PAE', true), switched('LongMode', is64Bit)],
-      },
-      { name: 'Memory', attributes: { RAMSize: memoryMib } },
-      { name: 'Firmware', attributes: { type: firmware === 'uefi' ? 'EFI' : 'BIOS' } },
-      { name: 'Boot', children: order },
-      { name: 'Display', attributes: { VRAMSize: 16 } },
-      { name: 'BIOS', children: [switched('ACPI', true), switched('IOAPIC', true)] },
-      { name: 'Network', children: adapters.map(adapterNode) },
-      { name: 'AudioAdapter', attributes: { enabled: false, driver: 'Null' } },
-      { name: 'RTC', attributes: { localOrUTC: clock === 'utc' ? 'UTC' : 'local' } },
-    ],
-  };
+  const switched = (name: string, enabled: boolean) => xml(name, { enabled: String(enabled) });
+  const order = Array.from({ length: 4 }, (_, i) =>
+    xml('Order', { position: i + 1, device: boot[i]?.type ?? 'None' }),
+  );
+  return xml('Hardware', {}, [
+    xml('CPU', { count: cpuCount }, [switched('PAE', true), switched('LongMode', is64Bit)]),
+    xml('Memory', { RAMSize: memoryMib }),
+    xml('Firmware', { type: firmware === 'uefi' ? 'EFI' : 'BIOS' }),
+    xml('Boot', {}, order),
+    xml('Display', { VRAMSize: 16 }),
+    xml('BIOS', {}, [switched('ACPI', true), switched('IOAPIC', true)]),
+    xml('Network', {}, adapters.map(adapterNode)),
+    xml('AudioAdapter', { enabled: 'false', driver: 'Null' }),
+    xml('RTC', { localOrUTC: clock === 'utc' ? 'UTC' : 'local' }),
+  ]);
 }
 
 const networkElements: Readonly<Record<Adapter['network'], string | undefined>> = {
@@ -152,11 +135,10 @@ const networkElements: Readonly<Record<Adapter['network'], string | undefined>> 
 
 function adapterNode({ address, network, networkName, type }: Adapter, slot: number): XmlNode {
   const element = networkElements[network];
-  return {
-    name: 'Adapter',
-    attributes: { slot, enabled: true, MACAddress: address, cable: network !== 'unplugged', type },
-    children: element === undefined ? [] : [{ name: element, attributes: { name: networkName } }],
-  };
+  const cable = String(network !== 'unplugged');
+  return xml('Adapter', { slot, enabled: 'true', MACAddress: address, cable, type }, [
+    element === undefined ? undefined : xml(element, { name: networkName }),
+  ]);
 }
 
 /** As VirtualBox sets it for new controllers: the old ones, whose guests wait for each write. */
@@ -164,24 +146,19 @@ const hostCached: readonly string[] = ['PIIX4', 'I82078'];
 
 function controllerNode(controller: Controller, media: ReadonlyMap<Device, Medium>): XmlNode {
   const { devices, name, portCount, type } = controller;
-  return {
-    name: 'StorageController',
-    attributes: {
-      name,
-      type,
-      PortCount: portCount,
-      useHostIOCache: hostCached.includes(type),
-      Bootable: true,
-    },
-    children: devices.map((device) => {
+  const useHostIOCache = String(hostCached.includes(type));
+  return xml(
+    'StorageController',
+    { name, type, PortCount: portCount, useHostIOCache, Bootable: 'true' },
+    devices.map((device) => {
       const uuid = media.get(device)?.uuid;
-      return {
-        name: 'AttachedDevice',
-        attributes: { type: deviceTypes[device.kind], port: device.port, device: device.device },
-        children: uuid === undefined ? [] : [{ name: 'Image', attributes: { uuid: braced(uuid) } }],
-      };
+      return xml(
+        'AttachedDevice',
+        { type: deviceTypes[device.kind], port: device.port, device: device.device },
+        [uuid === undefined ? undefined : xml('Image', { uuid: braced(uuid) })],
+      );
     }),
-  };
+  );
 }
 
 function braced(uuid: string): string {

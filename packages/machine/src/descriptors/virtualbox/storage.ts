@@ -72,14 +72,19 @@ const kinds: { readonly [bus in DiskBus]?: ControllerKind } = { sata, ide, scsi,
 /** Formats of images that VirtualBox writes to; each has a UUID of its own inside. */
 const writableFormats: readonly string[] = ['vmdk', 'vdi', 'vhd'];
 
-/** The controllers that have devices, in the order of their names here. */
-export function controllersOf(disks: readonly MachineDisk[], losses: Losses): Controller[] {
-  const attached = new Map<ControllerKind, Device[]>([
-    [sata, []],
-    [ide, []],
-    [scsi, []],
-    [floppy, []],
-  ]);
+/** ARM machines have none of the controllers of old PCs. */
+const offered: Readonly<Record<'x86' | 'arm', readonly ControllerKind[]>> = {
+  x86: [sata, ide, scsi, floppy],
+  arm: [sata],
+};
+
+/** The controllers that have devices, in the order above. */
+export function controllersOf(
+  disks: readonly MachineDisk[],
+  platform: 'x86' | 'arm',
+  losses: Losses,
+): Controller[] {
+  const attached = new Map(offered[platform].map((kind): [ControllerKind, Device[]] => [kind, []]));
   for (const [index, disk] of disks.entries()) {
     const path = `disks[${index}]`;
     if (disk.device === 'disk' && disk.path === undefined) {
@@ -87,9 +92,10 @@ export function controllersOf(disks: readonly MachineDisk[], losses: Losses): Co
       continue;
     }
     requireImage(disk, path);
+    const kind = controllerFor(disk, path, offered[platform], losses);
+    const devices = kind && attached.get(kind);
+    if (kind === undefined || devices === undefined) continue;
     tellLosses(disk, path, losses);
-    const kind = controllerFor(disk, path, losses);
-    const devices = attached.get(kind) ?? [];
     const { devicesAtPort, portCountMax } = kind;
     if (devices.length === portCountMax * devicesAtPort) throw full(kind, path);
     const port = Math.floor(devices.length / devicesAtPort);
@@ -104,14 +110,25 @@ export function controllersOf(disks: readonly MachineDisk[], losses: Losses): Co
     }));
 }
 
-function controllerFor(disk: MachineDisk, path: string, losses: Losses): ControllerKind {
+/** The controller that a device is attached to; undefined where there is none of its kind. */
+function controllerFor(
+  disk: MachineDisk,
+  path: string,
+  present: readonly ControllerKind[],
+  losses: Losses,
+): ControllerKind | undefined {
   const { bus, device } = disk;
-  const fits = (kind: ControllerKind) => (device === 'floppy') === (kind === floppy);
+  const usual = device === 'floppy' ? floppy : sata;
+  if (!present.includes(usual)) {
+    losses.add(path, disk, `an ARM machine has no ${device}`);
+    return undefined;
+  }
   const stated = bus === undefined ? undefined : kinds[bus];
-  if (stated !== undefined && fits(stated) && !(stated === scsi && device === 'cdrom')) return stated;
-  const kind = device === 'floppy' ? floppy : sata;
-  losses.add(`${path}.bus`, bus, `it is attached to a controller ${kind.name}`);
-  return kind;
+  const fits = stated !== undefined && (device === 'floppy') === (stated === floppy);
+  const isCdOnScsi = stated === scsi && device === 'cdrom';
+  if (fits && present.includes(stated) && !isCdOnScsi) return stated;
+  losses.add(`${path}.bus`, bus, `it is attached to a controller ${usual.name}`);
+  return usual;
 }
 
 function requireImage({ device, format, path }: MachineDisk, where: string): void {
@@ -123,8 +140,13 @@ function requireImage({ device, format, path }: MachineDisk, where: string): voi
   });
 }
 
-function tellLosses({ device, readOnly, role, target }: MachineDisk, path: string, losses: Losses): void {
+function tellLosses(
+  { checksums, device, readOnly, role, target }: MachineDisk,
+  path: string,
+  losses: Losses,
+): void {
   if (role === 'scratch') losses.add(`${path}.role`, role, 'VirtualBox keeps it as it keeps every disk');
+  losses.add(`${path}.checksums`, checksums, 'the image changes when the machine runs');
   losses.add(`${path}.target`, target, 'the guest gives the names');
   if (readOnly !== (device === 'cdrom'))
     losses.add(`${path}.readOnly`, readOnly, `a ${device} is attached as every ${device} is`);
