@@ -79,7 +79,13 @@ test('a request that was signed by hand is answered; changed on its way, it is r
     { path, headers: { host: 'other.example' } },
     { path, headers: { authorization: `Bearer ${service.admin.token}` } },
     { path, headers: { authorization: '' } },
-    { method: 'DELETE', path: `${compartments}/x`, body: '{}', signedBody: null },
+    {
+      method: 'DELETE',
+      path: `${compartments}/x`,
+      body: '{}',
+      signedBody: null,
+      headers: { 'content-length': '2' },
+    },
   ]) {
     const answer = await send(service, sent);
     assert.deepEqual([answer.status, answer.body], [401, refused], JSON.stringify(sent));
