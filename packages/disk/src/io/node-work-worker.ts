@@ -1,14 +1,22 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { runTask, type WorkTask } from './node-tasks.ts';
+import type { ThreadAnswer, ThreadMessage } from './node-threads.ts';
+
+const claims: Int32Array = workerData;
 
 // One task after the other, in memory that it shares with the asker.
-parentPort?.on('message', (task: WorkTask) => {
-  try {
-    parentPort?.postMessage({ answer: runTask(task) });
-  } catch (error) {
-    parentPort?.postMessage({ failure: failureOf(error) });
-  }
+parentPort?.on('message', ({ task, claim }: ThreadMessage<WorkTask>) => {
+  const isMine = Atomics.exchange(claims, claim, 1) === 0;
+  parentPort?.postMessage(isMine ? answerTo(task) : ({ taken: true } satisfies ThreadAnswer<never>));
 });
+
+function answerTo(task: WorkTask): ThreadAnswer<readonly number[]> {
+  try {
+    return { answer: runTask(task) };
+  } catch (error) {
+    return { failure: failureOf(error) };
+  }
+}
 
 /** What of an error crosses to another thread: its class does not. */
 export interface TaskFailure {
