@@ -1,0 +1,100 @@
+import { utf8Bytes } from '../bytes/fields.ts';
+import { invariant } from '../errors.ts';
+import type { ByteChannel } from '../io/byte-channel.ts';
+import { listenSocket, type SocketAddress } from '../io/node-socket.ts';
+import type { NbdExport } from './export.ts';
+import { CONNECTION_COUNT_MAX, STRING_BYTES_MAX } from './limits.ts';
+import { negotiate } from './negotiation.ts';
+import { Transmission } from './transmission.ts';
+
+export interface NbdServerOptions {
+  readonly address: SocketAddress;
+  readonly exports: readonly NbdExport[];
+  /** Told of every request that failed on our side: the client learns only that it did. */
+  readonly onError?: ((error: unknown) => void) | undefined;
+  /** Milliseconds that a client has to choose an export. Default 30,000. */
+  readonly handshakeMs?: number | undefined;
+  /** Milliseconds that requests at work have to be answered when the server is closed. Default 5,000. */
+  readonly graceMs?: number | undefined;
+}
+
+export interface NbdServer {
+  /** With the port that was taken where 0 was asked for. */
+  readonly address: SocketAddress;
+  /** Answers what is at work, ends all connections and flushes what was written. The disks stay open. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves disks by the NBD protocol: fixed newstyle, structured replies, base:allocation; docs/reference/nbd.md says all.
+ * NBD knows no passwords and this server no TLS: whoever can connect can read, and write where an export is writable.
+ * Throws StoreError when it cannot listen there.
+ */
+export async function serveNbd(options: NbdServerOptions): Promise<NbdServer> {
+  const { address, exports, onError = () => {}, handshakeMs = 30_000, graceMs = 5000 } = options;
+  for (const { name, description = '', disk } of exports) {
+    invariant(disk.sequential !== true, 'a served disk is read at any offset');
+    for (const text of [name, description]) {
+      invariant(utf8Bytes(text).length <= STRING_BYTES_MAX, 'a name has at most 4096 bytes');
+    }
+  }
+  const connections = new Set<Connection>();
+  const listener = await listenSocket(address, (channel) => {
+    // Refused, so that the memory of all connections together has a limit.
+    if (connections.size >= CONNECTION_COUNT_MAX) return channel.destroy();
+    const connection = new Connection(channel, exports, onError);
+    connections.add(connection);
+    connection.run(handshakeMs).finally(() => connections.delete(connection));
+  });
+  return {
+    address: listener.address,
+    async close() {
+      const closing = listener.close();
+      await Promise.all([...connections].map((connection) => connection.stop(graceMs)));
+      await closing;
+      for (const { writable } of exports) await writable?.flush();
+    },
+  };
+}
+
+class Connection {
+  readonly #channel: ByteChannel;
+  readonly #exports: readonly NbdExport[];
+  readonly #onError: (error: unknown) => void;
+  #transmission: Transmission | undefined;
+
+  constructor(channel: ByteChannel, exports: readonly NbdExport[], onError: (error: unknown) => void) {
+    this.#channel = channel;
+    this.#exports = exports;
+    this.#onError = onError;
+  }
+
+  /** Never throws: what a client does wrong ends its connection and nothing else. */
+  async run(handshakeMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#channel.destroy(), handshakeMs);
+    try {
+      const session = await negotiate(this.#channel, this.#exports);
+      clearTimeout(timer);
+      if (session !== undefined) {
+        this.#transmission = new Transmission(this.#channel, session, this.#onError);
+        await this.#transmission.run();
+      }
+      // A client that does not close its end in time is not waited for.
+      const patience = setTimeout(() => this.#channel.destroy(), handshakeMs);
+      await this.#channel.finish().finally(() => clearTimeout(patience));
+    } catch {
+      this.#channel.destroy();
+    } finally {
+      clearTimeout(timer);
+      await this.#channel.closed;
+    }
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#channel.destroy(), graceMs);
+    await Promise.race([this.#transmission?.stop(), this.#channel.closed]);
+    clearTimeout(timer);
+    this.#channel.destroy();
+    await this.#channel.closed;
+  }
+}
