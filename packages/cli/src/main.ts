@@ -1,12 +1,16 @@
 import { Command, CommanderError, Option } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
 import { addBucketCommands } from './commands/bucket/grammar.ts';
+import { addCompartmentCommands } from './commands/compartment/grammar.ts';
 import { addDiskCommands } from './commands/disk/grammar.ts';
 import { addImageCommands } from './commands/image/grammar.ts';
 import { addInstanceCommands } from './commands/instance/grammar.ts';
 import { addJobCommands } from './commands/job/grammar.ts';
 import { addObjectCommands } from './commands/object/grammar.ts';
+import { addOciCommands } from './commands/oci/grammar.ts';
 import { addServeCommand } from './commands/serve/grammar.ts';
+import { addTenancyCommands } from './commands/tenancy/grammar.ts';
+import { addUserCommands } from './commands/user/grammar.ts';
 import { addVaultCommands } from './commands/vault/grammar.ts';
 import { EXIT, exitCodeOf } from './errors/codes.ts';
 import { CommandError } from './errors/command-error.ts';
@@ -23,6 +27,10 @@ const groups: Readonly<Record<string, (program: Command) => void>> = {
   bucket: addBucketCommands,
   object: addObjectCommands,
   vault: addVaultCommands,
+  tenancy: addTenancyCommands,
+  user: addUserCommands,
+  compartment: addCompartmentCommands,
+  oci: addOciCommands,
   serve: addServeCommand,
 };
 

@@ -76,3 +76,52 @@ export interface JobLogLine {
 export interface JobWithLog extends Job {
   readonly log: readonly JobLogLine[];
 }
+
+export interface Tenancy {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** What the clients of OCI call it. */
+  readonly ocid: string;
+  readonly createdAtMs: number;
+}
+
+export interface User {
+  readonly id: string;
+  readonly name: string;
+  readonly role: 'administrator' | 'member';
+  readonly description: string;
+  readonly email: string | null;
+  readonly ocid: string;
+  readonly createdAtMs: number;
+}
+
+export interface WhoAmI {
+  readonly user: User;
+  readonly tenancy: Tenancy;
+  readonly region: string;
+}
+
+export interface ApiKey {
+  readonly fingerprint: string;
+  readonly publicKeyPem: string;
+  readonly createdAtMs: number;
+}
+
+export interface Grant {
+  readonly id: string;
+  readonly verb: string;
+  readonly resource: string;
+  readonly compartmentId: string;
+  readonly createdAtMs: number;
+}
+
+export interface Compartment {
+  readonly id: string;
+  /** Null for the root. */
+  readonly parentId: string | null;
+  readonly name: string;
+  readonly description: string;
+  readonly ocid: string;
+  readonly createdAtMs: number;
+}

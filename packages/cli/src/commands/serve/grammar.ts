@@ -8,7 +8,22 @@ export function addServeCommand(program: Command): void {
     .command('serve')
     .description('run the image service until it is interrupted')
     .requiredOption('--data <folder>', 'where the service keeps everything; made when absent')
-    .option('--listen <host:port>', 'where it answers; port 0 takes a free one', '127.0.0.1:7080')
+    .addOption(
+      new Option(
+        '--listen <[oci=]host:port>',
+        'where it answers, by default 127.0.0.1:7080; port 0 takes a free one; oci=HOST:PORT is for the clients of OCI alone (repeatable)',
+      ).argParser(collect),
+    )
+    .option('--region <name>', 'name of this service among those of the same operator', 'local')
+    .addOption(
+      new Option('--peer <name=url>', 'another region and the address of its service (repeatable)').argParser(
+        collect,
+      ),
+    )
+    .option(
+      '--realm-key <file>',
+      'a secret of at least 32 bytes that the services of all regions share, for copies between them',
+    )
     .addOption(
       new Option('--log-level <level>', 'how much it tells on standard error')
         .choices(LEVELS)

@@ -8,23 +8,35 @@ import { recordRunning, runningFolder } from '../../profile/running.ts';
 
 interface ServeOptions {
   readonly data: string;
-  readonly listen: string;
+  readonly listen?: readonly string[];
   readonly logLevel: string;
   readonly allow?: readonly string[];
+  readonly region: string;
+  readonly peer?: readonly string[];
+  readonly realmKey?: string;
 }
 
 export async function run(
   context: Context,
   _args: readonly [],
-  { data, listen, logLevel, allow }: ServeOptions,
+  { data, listen = [], logLevel, allow, region, peer, realmKey }: ServeOptions,
 ): Promise<ExitCode> {
   const dataFolder = resolve(data);
-  const service = await serve({ dataFolder, listen, logLevel, allowNetworks: allow ?? [] });
+  const service = await serve({
+    dataFolder,
+    listen,
+    logLevel,
+    allowNetworks: allow ?? [],
+    region,
+    peers: peer ?? [],
+    realmKeyFile: realmKey,
+  });
   try {
-    const { address, profilePath } = service;
+    const { address, ociEndpoint, profilePath } = service;
     const forget = await announce(context, profilePath);
-    const lines = announcement(address, dataFolder, profilePath);
-    await context.output.record({ address, dataFolder, profile: profilePath, processId: process.pid }, lines);
+    const lines = announcement(address, ociEndpoint, dataFolder, profilePath);
+    const record = { address, ociEndpoint, dataFolder, profile: profilePath, processId: process.pid };
+    await context.output.record(record, lines);
     if (!context.signal.aborted) await once(context.signal, 'abort');
     await forget();
   } finally {
@@ -43,10 +55,11 @@ async function announce({ environment, progress }: Context, profile: string): Pr
   }
 }
 
-function announcement(address: string, dataFolder: string, profile: string): string[] {
+function announcement(address: string, ociEndpoint: string, dataFolder: string, profile: string): string[] {
   return [
     `Gantry answers at ${address}`,
     `  API:      ${address}/api/v1, described at ${address}/api/v1/docs`,
+    `  OCI:      ${ociEndpoint} for SDKs and CLI of OCI; gantry oci setup makes a profile for them`,
     `  Data:     ${printable(dataFolder)}`,
     `  Profile:  ${printable(profile)} (address and token of the administrator; keep it to yourself)`,
     '  Command:  npx gantry image list, from this clone; from elsewhere add --profile with the file above',

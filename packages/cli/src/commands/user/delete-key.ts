@@ -1,0 +1,17 @@
+import { connect } from '../../client/client.ts';
+import { apiPath } from '../../client/paths.ts';
+import { findUser } from '../../client/users.ts';
+import type { Context } from '../../context.ts';
+import { printable } from '../../output/printable.ts';
+
+export async function run(
+  context: Context,
+  [called, fingerprint]: readonly [string, string],
+): Promise<undefined> {
+  const client = await connect(context);
+  const { id, name } = await findUser(client, called);
+  await client.json('DELETE', apiPath('users', id, 'api-keys', fingerprint));
+  await context.output.record({ deleted: fingerprint }, [
+    `deleted key ${printable(fingerprint)} of ${printable(name)}`,
+  ]);
+}
