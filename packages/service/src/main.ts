@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storeError } from '@gantry/disk';
-import { guardedFetch, openFolderStore } from '@gantry/storage';
+import { openFolderStore } from '@gantry/storage';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { makeMetrics } from './api/native/metrics.ts';
@@ -14,30 +14,28 @@ import { ensureFirstStart } from './auth/first-start.ts';
 import { OciSignatures } from './auth/oci/verifier.ts';
 import { verifyToken } from './auth/tokens.ts';
 import { writeClientProfile } from './client-profile.ts';
+import { type Compute, makeCompute } from './compute.ts';
 import { openDataFolder } from './data-folder.ts';
 import { type Database, openDatabase } from './db/database.ts';
-import { findJobSecret } from './db/repositories/job-secrets.ts';
 import { countJobsByState } from './db/repositories/jobs.ts';
 import { Access } from './domain/access.ts';
 import { ApiKeys } from './domain/api-keys.ts';
 import { Buckets } from './domain/buckets.ts';
 import { Compartments } from './domain/compartments.ts';
-import { exportHandler } from './domain/export-job.ts';
 import { Grants } from './domain/grants.ts';
-import { Images } from './domain/images.ts';
-import { importHandler } from './domain/import-job.ts';
 import { Jobs } from './domain/jobs.ts';
 import { ObjectReader } from './domain/object-reader.ts';
 import { Objects } from './domain/objects.ts';
+import { PreAuthenticatedRequests } from './domain/pars.ts';
 import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
-import { StreamImports } from './domain/stream-import.ts';
 import { TagNamespaces } from './domain/tag-namespaces.ts';
 import { TagPolicy } from './domain/tags.ts';
 import { Tenancies } from './domain/tenancies.ts';
 import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
 import { Uploads } from './domain/uploads.ts';
 import { Users } from './domain/users.ts';
+import { openVaultBlockList } from './domain/vault-block-list.ts';
 import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
 import { ImageViews } from './domain/views.ts';
 import { Idempotency } from './jobs/idempotency.ts';
@@ -100,31 +98,36 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     };
     const reader = new ObjectReader(database, bytes, {
       open: (spec, manifestId) => views.open(manifestId, spec),
+      openBlocks: (manifestId) => openVaultBlockList(database, manifestId),
       diskDigest: async (manifestId) =>
         (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
     });
-    const buckets = new Buckets(database, access);
+    const buckets = new Buckets(database, access, tagPolicy);
     const objects = new Objects(database, access, bytes, reader);
     const uploads = new Uploads(database, access, bytes);
     const queue = new JobQueue(database);
-    const images: Images = new Images(database, queue, views, () => runner.wake());
-    const streamImports = new StreamImports(queue, images);
-    const importParts = {
+    const compute: Compute = makeCompute({
       database,
       vault,
-      openObject: async (userId: string | undefined, bucket: string, key: string) =>
-        objects.open({ principal: await access.requirePrincipal(userId), bucket, key }),
-      addressOf: (jobId: string) => findJobSecret(database.kysely, jobId),
-      arrivingBody: streamImports.bodyOf,
-      fetch: guardedFetch({ allow: options.allowNetworks ?? [] }),
-    };
+      views,
+      bytes,
+      queue,
+      access,
+      tags: tagPolicy,
+      objects,
+      pars: new PreAuthenticatedRequests(database, access),
+      region,
+      allowNetworks: options.allowNetworks ?? [],
+      imageSizeMaxBytes: options.imageSizeMaxBytes,
+      shapes: options.shapes,
+      wake: () => runner.wake(),
+    });
     const runner = new JobRunner({
       queue,
       logger,
       soleWorker: true,
       handlers: {
-        'image-import': importHandler(importParts),
-        'image-export': exportHandler({ database, vault, views, bytes }),
+        ...compute.handlers,
         'vault-check': vaultCheckHandler(vault),
         'vault-gc': vaultGcHandler(vault, views, database),
       },
@@ -151,8 +154,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       buckets,
       objects,
       uploads,
-      images,
-      streamImports,
+      ...compute,
       idempotency,
       jobs: new Jobs(queue, access),
       vaultJobs: new VaultJobs(queue, access),
@@ -168,7 +170,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     await writeClientProfile(folder.profile, address, undefined);
     closers.push(() => runner.stop());
     await runner.start();
-    const tidying = setInterval(() => void idempotency.forgetOld().catch(() => {}), 3_600_000);
+    const tidying = setInterval(() => void tidy(idempotency, compute).catch(() => {}), 3_600_000);
     closers.push(async () => clearInterval(tidying));
     logger.info(
       { address, ociEndpoint, region: region.name, dataFolder: folder.path, version },
@@ -215,6 +217,11 @@ async function closeServer(app: FastifyInstance): Promise<void> {
   await app.close();
   clearInterval(idle);
   clearTimeout(cut);
+}
+
+async function tidy(idempotency: Idempotency, compute: Compute): Promise<void> {
+  await idempotency.forgetOld();
+  await compute.tidy();
 }
 
 async function requireUsable(database: Database): Promise<void> {

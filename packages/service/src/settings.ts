@@ -1,3 +1,5 @@
+import type { Shape } from './domain/shapes.ts';
+
 /** What the operator decides when the service is started. */
 export interface ServeOptions {
   /** Everything that the service keeps stands here; made when absent. One process at a time. */
@@ -8,6 +10,10 @@ export interface ServeOptions {
   readonly logLevel?: string | undefined;
   /** Hosts, `host:port` and subnets that imports may reach although they are not public. */
   readonly allowNetworks?: readonly string[] | undefined;
+  /** Larger disks are not imported; default 32 TiB. */
+  readonly imageSizeMaxBytes?: number | undefined;
+  /** Shapes that instances may have; by default those of OCI's virtual machines. */
+  readonly shapes?: readonly Shape[] | undefined;
   /** `postgres://…`, or by default a SQLite file in the data folder. */
   readonly database?: string | undefined;
   /** This service's region; default `local`. */

@@ -1,5 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { StoreError, shownAddress } from '@gantry/disk';
 
 export interface TimedRequestOptions extends http.RequestOptions {
@@ -8,14 +10,16 @@ export interface TimedRequestOptions extends http.RequestOptions {
   readonly connectTimeoutMs: number;
   /** Without a byte in either direction. */
   readonly idleTimeoutMs: number;
+  /** Sent as it comes, no faster than it is taken. */
+  readonly body?: AsyncIterable<Uint8Array> | undefined;
 }
 
 /**
- * Sends a request without a body and gives the answer's head; the body is the message itself. Rejects with
+ * Sends a request and gives the answer's head; the body is the message itself. Rejects with
  * STORE_UNREACHABLE when no answer comes, with a StoreError of `lookup` as it is, and with the signal's reason.
  */
 export function timedRequest(url: URL, options: TimedRequestOptions): Promise<http.IncomingMessage> {
-  const { signal, connectTimeoutMs, idleTimeoutMs } = options;
+  const { signal, connectTimeoutMs, idleTimeoutMs, body } = options;
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
   const request = (url.protocol === 'https:' ? https : http).request(url, options);
@@ -38,7 +42,14 @@ export function timedRequest(url: URL, options: TimedRequestOptions): Promise<ht
     response.on('error', () => {});
     resolve(response);
   });
-  request.end();
+  if (body === undefined) request.end();
+  else {
+    pipeline(Readable.from(body, { objectMode: false }), request).catch((error) => {
+      // A failure of the connection is told by the request itself; this one may be the body's.
+      request.destroy();
+      reject(signal.aborted ? signal.reason : error);
+    });
+  }
   return promise;
 }
 

@@ -1,37 +1,44 @@
 import {
-  BufferPool,
   type ByteSource,
   type CheckReport,
-  type DataRun,
-  DIGEST_BLOCK_BYTES,
   type Disk,
-  dataRuns,
   denyReferences,
   type Format,
   formatNamed,
-  mapOrdered,
   openDisk,
   probeFormat,
-  readZeroExtended,
   StoreError,
 } from '@gantry/disk';
 import { z } from 'zod';
-import type { Database } from '../db/database.ts';
-import { insertImage } from '../db/repositories/images.ts';
+import { putImageShape } from '../db/repositories/image-shapes.ts';
+import { completeImage, findImage, insertImage } from '../db/repositories/images.ts';
 import { deleteJobSecret } from '../db/repositories/job-secrets.ts';
+import type { ImageRow } from '../db/schema.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
-import { goesOn } from '../jobs/job-error.ts';
-import type { JsonValue } from '../json.ts';
-import { findManifest } from '../vault/manifests.ts';
-import type { Vault } from '../vault/vault.ts';
-import type { SealedManifest, VaultWriter } from '../vault/writer.ts';
+import { type JsonValue, toJsonValue } from '../json.ts';
+import type { SealedManifest } from '../vault/writer.ts';
 import { DomainError } from './errors.ts';
+import { newImageRow } from './image-imports.ts';
+import { archivedFacts, shapeRows } from './image-metadata.ts';
+import {
+  type CopyParts,
+  copyOfDisk,
+  copyOfPeer,
+  type ImportCheckpoint,
+  importCheckpoint,
+  requireListed,
+  storeDisk,
+} from './import-copy.ts';
 import {
   type ImportSourceParts,
   importSource,
   type OpenImportSource,
   openImportSource,
 } from './import-source.ts';
+import { likelyFirmware } from './launch-firmware.ts';
+import type { LaunchMode, LaunchOptionsInput } from './launch-options.ts';
+import { type LaunchRequest, launchOf, requireSize } from './launch-rules.ts';
+import { requireSamplesEqual } from './samples.ts';
 
 export const importInput = z.object({
   imageId: z.string(),
@@ -46,37 +53,50 @@ export const importInput = z.object({
 });
 export type ImportInput = z.infer<typeof importInput>;
 
-const importCheckpoint = z.object({
-  manifestId: z.string(),
-  nextBlock: z.number().int(),
-  format: z.string(),
-  version: z.string().optional(),
-});
-type ImportCheckpoint = z.infer<typeof importCheckpoint>;
-
-export interface ImportJobParts extends ImportSourceParts {
-  readonly database: Database;
-  readonly vault: Vault;
+export interface ImportJobParts extends ImportSourceParts, CopyParts {
+  /** Larger disks are refused. */
+  readonly imageSizeMaxBytes: number;
 }
 
-/** Bytes that are read at once, and how many such reads are under way. */
-const RUN_BYTES: number = 4 * DIGEST_BLOCK_BYTES;
-const RUNS_AT_ONCE = 6;
-/** A checkpoint is made while the next part is read: a kill costs at most two of these, 64 MiB. */
-const CHECKPOINT_BYTES: number = 32 * 1024 * 1024;
+/** What of an import's file ends up in the image. */
+interface Taken {
+  readonly disk: Disk;
+  readonly sealed: SealedManifest;
+  readonly virtualSizeBytes: number;
+}
 
 /** Brings an image file into the vault: reads it once, reads it back, and only then shows the image. */
 export function importHandler(parts: ImportJobParts): JobHandler {
   return async (context) => {
     const input = importInput.parse(context.input);
     await context.phase('open');
+    await requireRow(parts, context, input);
     const opened = await openImportSource(parts, context.job, input.source, context.signal);
     try {
       return await importOpened(parts, context, input, opened);
     } finally {
+      await opened.peer?.close();
       await opened.source.close();
     }
   };
+}
+
+/** Throws CONFLICT when the image was deleted meanwhile. One that was forgotten since it failed is written again. */
+async function requireRow(
+  { database }: ImportJobParts,
+  context: JobContext,
+  { imageId, name }: ImportInput,
+): Promise<ImageRow> {
+  const { job } = context;
+  const row = await findImage(database.kysely, job.tenancyId, imageId);
+  if (row !== undefined && row.deleted_at_ms !== null) throw wasDeleted(imageId);
+  if (row !== undefined) return row;
+  if (job.attempt > 1)
+    context.log('warning', 'what was said of the image when it was asked for is forgotten');
+  const { tenancyId, compartmentId = tenancyId } = job;
+  const written = newImageRow({ id: imageId, tenancyId, compartmentId, name, jobId: job.id });
+  await insertImage(database.kysely, written);
+  return written;
 }
 
 async function importOpened(
@@ -86,7 +106,7 @@ async function importOpened(
   opened: OpenImportSource,
 ): Promise<JsonValue> {
   const before = savedCheckpoint(context);
-  if (before?.version !== opened.version && before !== undefined) {
+  if (before !== undefined && before.version !== opened.version) {
     await parts.vault.removeManifest(before.manifestId);
     throw new StoreError('STORE_CHANGED', `${opened.source.name} was changed since the import began`, {
       where: opened.source.name,
@@ -104,46 +124,20 @@ async function importOpened(
   try {
     context.log('info', `${format.title} of ${disk.virtualSizeBytes} bytes`);
     for (const warning of disk.warnings) context.log('warning', warning);
-    // What is compressed would be unpacked once more for it; its checksums are verified at the end.
-    const isLookedAt = !opened.isStream && before === undefined && disk.details.wrapper === undefined;
-    if (isLookedAt) await checkStructure(context, format, disk, opened.source);
-    const sealed = await store(parts, context, format, disk, opened, before);
-    context.atSuccess(async (transaction) => {
-      await deleteJobSecret(transaction, context.job.id);
-      await insertImage(transaction, {
-        id: input.imageId,
-        tenancy_id: context.job.tenancyId,
-        compartment_id: context.job.tenancyId,
-        name: input.name,
-        kind: 'custom',
-        base_image_id: null,
-        job_id: context.job.id,
-        source_json: null,
-        operating_system: '',
-        operating_system_version: '',
-        launch_mode: null,
-        launch_options_json: null,
-        capabilities_json: null,
-        freeform_tags_json: '{}',
-        defined_tags_json: '{}',
-        version: 1,
-        deleted_at_ms: null,
-        source_format: disk.format,
-        virtual_size_bytes: disk.virtualSizeBytes,
-        disk_digest: sealed.diskDigest,
-        manifest_id: sealed.manifestId,
-        details_json: JSON.stringify(disk.details),
-        created_at_ms: Date.now(),
-      });
-    });
-    return { imageId: input.imageId, diskDigest: sealed.diskDigest, virtualSizeBytes: disk.virtualSizeBytes };
+    requireSize(disk.virtualSizeBytes, parts.imageSizeMaxBytes);
+    // An archive that arrives may tell its launch options only at its end.
+    if (!opened.isStream) await requireLaunchable(parts, context, input, disk);
+    const taken = await takeDisk(parts, context, input, opened, { format, disk, before });
+    return await finishImage(parts, context, input, taken);
   } finally {
     await disk.close();
   }
 }
 
 function savedCheckpoint(context: JobContext): ImportCheckpoint | undefined {
-  return context.checkpoint === undefined ? undefined : importCheckpoint.parse(context.checkpoint);
+  if (context.checkpoint === undefined) return undefined;
+  const saved = importCheckpoint.parse(context.checkpoint);
+  return saved.isShared === true ? undefined : saved;
 }
 
 /** A declared format, or the one found first, is never asked for again. */
@@ -157,6 +151,77 @@ async function sourceFormat(
   if (declared !== undefined) return formatNamed(declared);
   if (!opened.isStream) return probeFormat(opened.source, signal);
   throw new DomainError('INVALID', 'an image that is streamed in needs its format declared');
+}
+
+/** Gets the disk's content into the vault, moving as little as the source allows. */
+async function takeDisk(
+  parts: ImportJobParts,
+  context: JobContext,
+  { member, snapshot }: ImportInput,
+  opened: OpenImportSource,
+  { format, disk, before }: { format: Format; disk: Disk; before: ImportCheckpoint | undefined },
+): Promise<Taken> {
+  const point = { format: format.name, ...(opened.version !== undefined && { version: opened.version }) };
+  const isWhole = member === undefined && snapshot === undefined;
+  const { view, peer } = opened;
+  if (view !== undefined && isWhole && view.spec.format === format.name) {
+    return referTo(parts, context, view.manifestId, opened.source, disk, point);
+  }
+  if (peer !== undefined && isWhole) {
+    const { virtualSizeBytes } = peer.head;
+    requireSize(virtualSizeBytes, parts.imageSizeMaxBytes);
+    const copy = copyOfPeer(context, peer);
+    const sealed = await storeDisk(parts, context, { virtualSizeBytes, point, before, copy });
+    requireListed(sealed, peer);
+    return { disk, sealed, virtualSizeBytes };
+  }
+  // What is compressed would be unpacked once more for it; its checksums are verified at the end.
+  const isLookedAt = !opened.isStream && before === undefined && disk.details.wrapper === undefined;
+  if (isLookedAt) await checkStructure(context, format, disk, opened.source);
+  const { virtualSizeBytes } = disk;
+  const copyDisk = copyOfDisk(context, disk);
+  const sealed = await storeDisk(parts, context, {
+    virtualSizeBytes,
+    point,
+    before,
+    async copy(writer, save) {
+      await copyDisk(writer, save);
+      await disk.drain?.(context.signal);
+      await opened.finish(context.signal);
+    },
+  });
+  return { disk, sealed, virtualSizeBytes };
+}
+
+/** The file shows an image of this vault: the new one has the same content, and nothing is copied. */
+async function referTo(
+  { vault }: ImportJobParts,
+  context: JobContext,
+  manifestId: string,
+  file: ByteSource,
+  disk: Disk,
+  point: Pick<ImportCheckpoint, 'format' | 'version'>,
+): Promise<Taken> {
+  const shown = await vault.openManifest(manifestId);
+  try {
+    // Keeps the content, whatever becomes of the object.
+    await context.saveCheckpoint(toJsonValue({ ...point, manifestId, nextBlock: 0, isShared: true }));
+    await context.phase('verify', shown.virtualSizeBytes);
+    const { diskDigest, virtualSizeBytes } = shown;
+    if (diskDigest === null || (await shown.listedDigest()) !== diskDigest) {
+      throw new DomainError('VERIFY_FAILED', `${file.name} shows an image whose blocks have another digest`, {
+        hint: 'check the vault with gantry vault check --data',
+      });
+    }
+    const comparedBytes = await requireSamplesEqual(shown, file, point.format, context.signal);
+    context.log(
+      'info',
+      `it shows an image of this service: nothing is copied, ${comparedBytes} bytes compared`,
+    );
+    return { disk, sealed: { manifestId, diskDigest, dataBytes: 0 }, virtualSizeBytes };
+  } finally {
+    await shown.close();
+  }
 }
 
 /**
@@ -184,107 +249,72 @@ function told(report: CheckReport): string {
   return `the image has ${counts} in its tables that do not keep it from being read; the first: ${first?.structure}: ${first?.message}`;
 }
 
-/** Copies the disk into the vault and reads it back; gives the sealed manifest. */
-async function store(
+async function requireLaunchable(
   parts: ImportJobParts,
   context: JobContext,
-  format: Format,
+  input: ImportInput,
   disk: Disk,
-  opened: OpenImportSource,
-  before: ImportCheckpoint | undefined,
-): Promise<SealedManifest> {
-  const { vault, database } = parts;
-  const known = before === undefined ? undefined : await findManifest(database.kysely, before.manifestId);
-  if (known?.state === 'sealed' && known.disk_digest !== null) {
-    return { manifestId: known.id, diskDigest: known.disk_digest, dataBytes: known.data_bytes };
-  }
-  const writer =
-    before !== undefined && known !== undefined
-      ? await vault.resumeManifest(before)
-      : await vault.beginManifest(disk.virtualSizeBytes);
-  const save = async () => {
-    const point = {
-      format: format.name,
-      ...(opened.version === undefined ? {} : { version: opened.version }),
-    };
-    await context.saveCheckpoint({ ...point, ...(await writer.checkpoint()) });
-  };
-  try {
-    await copy(context, disk, writer, save);
-    await disk.drain?.(context.signal);
-    await opened.finish(context.signal);
-    await save();
-    const { zeroBlocks: _, ...counts } = writer.counts;
-    context.log(
-      'info',
-      `${counts.newBlocks} new blocks in ${counts.storedBytes} bytes, ${counts.knownBlocks} known`,
-    );
-    return await writer.seal(await readBack(context, vault, writer));
-  } catch (error) {
-    // What may pass goes on from the checkpoint; what is refused leaves nothing behind.
-    if (goesOn(error, context.signal)) await writer.close();
-    else await writer.abandon();
-    throw error;
-  }
-}
-
-async function copy(
-  context: JobContext,
-  disk: Disk,
-  writer: VaultWriter,
-  save: () => Promise<void>,
 ): Promise<void> {
-  const { signal } = context;
-  const fromBytes = Math.min(writer.nextBlock * DIGEST_BLOCK_BYTES, disk.virtualSizeBytes);
-  await context.phase('copy', disk.virtualSizeBytes, fromBytes);
-  const onProgress = ({ doneBytes }: { doneBytes: number }) => context.progress(doneBytes);
-  const runs = dataRuns(disk, DIGEST_BLOCK_BYTES, RUN_BYTES, {
-    signal,
-    fromBytes,
-    phase: 'copy',
-    onProgress,
-  });
-  const pool = new BufferPool(RUN_BYTES);
-  const read = async (run: DataRun) => {
-    const buffer = pool.take();
-    await readZeroExtended(disk, run.offsetBytes, buffer.subarray(0, run.lengthBytes), signal);
-    return { run, buffer };
-  };
-  const startSaving = () => {
-    const saved = save();
-    // A failure is seen when its turn comes; until then it is no unhandled rejection.
-    saved.catch(() => {});
-    return saved;
-  };
-  let saving = startSaving();
-  let sinceSaved = 0;
-  try {
-    for await (const { run, buffer } of mapOrdered(runs, RUNS_AT_ONCE, read)) {
-      for (let at = 0; at < run.lengthBytes; at += DIGEST_BLOCK_BYTES) {
-        const block = (run.offsetBytes + at) / DIGEST_BLOCK_BYTES;
-        await writer.put(block, buffer.subarray(at, at + DIGEST_BLOCK_BYTES), signal);
-      }
-      pool.give(buffer);
-      sinceSaved += run.lengthBytes;
-      if (sinceSaved < CHECKPOINT_BYTES) continue;
-      await saving;
-      saving = startSaving();
-      sinceSaved = 0;
-    }
-  } finally {
-    await saving.catch(() => {});
-  }
-  await saving;
+  launchOf(launchRequest(await requireRow(parts, context, input), disk, 'BIOS'));
 }
 
-/** The digest of what the vault holds now, every block read, decompressed and hashed. */
-async function readBack(context: JobContext, vault: Vault, writer: VaultWriter): Promise<string> {
-  const stored = await vault.openManifest(writer.manifestId);
-  try {
-    await context.phase('verify', stored.virtualSizeBytes);
-    const onProgress = ({ doneBytes }: { doneBytes: number }) => context.progress(doneBytes);
-    return await stored.verify({ signal: context.signal, onProgress });
-  } finally {
-    await stored.close();
-  }
+function launchRequest(row: ImageRow, disk: Disk, firmware: LaunchRequest['firmware']): LaunchRequest {
+  const facts = archivedFacts(disk.details);
+  return {
+    format: disk.format,
+    launchMode: (row.launch_mode as LaunchMode | null) ?? undefined,
+    launchOptions:
+      row.launch_options_json === null
+        ? undefined
+        : (JSON.parse(row.launch_options_json) as LaunchOptionsInput),
+    operatingSystem: row.operating_system === '' ? (facts?.guestOs?.name ?? '') : row.operating_system,
+    archived: facts?.launchOptions,
+    firmware,
+  };
+}
+
+/** Lets the image be there together with the job's success, launched as the rules say. */
+async function finishImage(
+  parts: ImportJobParts,
+  context: JobContext,
+  input: ImportInput,
+  { disk, sealed, virtualSizeBytes }: Taken,
+): Promise<JsonValue> {
+  const { imageId } = input;
+  const { manifestId, diskDigest } = sealed;
+  const stored = await parts.vault.openManifest(manifestId);
+  const firmware = await likelyFirmware(stored, context.signal).finally(() => stored.close());
+  const facts = archivedFacts(disk.details, (warning) => context.log('warning', warning));
+  const row = await requireRow(parts, context, input);
+  const launch = launchOf(launchRequest(row, disk, firmware));
+  context.log('info', `launched ${launch.launchMode}, firmware ${launch.firmware ?? 'not said'}`);
+  context.atSuccess(async (transaction) => {
+    await deleteJobSecret(transaction, context.job.id);
+    const now = await findImage(transaction, context.job.tenancyId, imageId);
+    const isCompleted = await completeImage(transaction, imageId, {
+      manifest_id: manifestId,
+      source_format: disk.format,
+      virtual_size_bytes: virtualSizeBytes,
+      disk_digest: diskDigest,
+      details_json: JSON.stringify(disk.details),
+      // What somebody said meanwhile stays.
+      operating_system: now?.operating_system || facts?.guestOs?.name || '',
+      operating_system_version: now?.operating_system_version || facts?.guestOs?.version || '',
+      launch_mode: launch.launchMode,
+      launch_options_json: JSON.stringify(launch),
+      capabilities_json:
+        facts?.imageCapabilities === undefined ? null : JSON.stringify(facts.imageCapabilities),
+    });
+    if (!isCompleted) throw wasDeleted(imageId);
+    for (const shape of shapeRows(imageId, facts?.shapeCompatibilities)) {
+      await putImageShape(transaction, shape);
+    }
+  });
+  return { imageId, diskDigest, virtualSizeBytes };
+}
+
+function wasDeleted(imageId: string): DomainError {
+  return new DomainError('CONFLICT', `the image ${imageId} was deleted while it was imported`, {
+    hint: 'import it again',
+  });
 }

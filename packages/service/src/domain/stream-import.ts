@@ -1,8 +1,11 @@
 import { ImageError, StoreError } from '@gantry/disk';
+import type { Principal } from '../auth/tokens.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import { DomainError, type DomainErrorCode, domainErrorCodes } from './errors.ts';
-import type { Image, ImageOwner, Images } from './images.ts';
+import type { StoredImage } from './image.ts';
+import type { ImageImports } from './image-imports.ts';
+import type { Images } from './images.ts';
 import type { ArrivingBody } from './import-source.ts';
 
 export interface StreamImportRequest extends ArrivingBody {
@@ -10,17 +13,20 @@ export interface StreamImportRequest extends ArrivingBody {
   readonly format: string;
   readonly member?: string | undefined;
   readonly snapshot?: string | undefined;
+  readonly compartmentId?: string | undefined;
 }
 
 /** Imports whose bytes come with a request: the job lives as long as the request does. */
 export class StreamImports {
   readonly #queue: JobQueue;
   readonly #images: Images;
+  readonly #imports: ImageImports;
   readonly #bodies: Map<string, ArrivingBody> = new Map();
 
-  constructor(queue: JobQueue, images: Images) {
+  constructor(queue: JobQueue, images: Images, imports: ImageImports) {
     this.#queue = queue;
     this.#images = images;
+    this.#imports = imports;
   }
 
   /** The body of a job's request while that lasts; for the import's handler. */
@@ -30,7 +36,7 @@ export class StreamImports {
    * Imports the body; returns when the job has ended well. Throws what the job ended with. A job that waits for
    * others holds the sender back, nothing is buffered.
    */
-  async run(owner: ImageOwner, request: StreamImportRequest): Promise<{ job: Job; image: Image }> {
+  async run(principal: Principal, request: StreamImportRequest): Promise<{ job: Job; image: StoredImage }> {
     const { body, lengthBytes, ...image } = request;
     const ended = Promise.withResolvers<void>();
     let jobId = '';
@@ -39,15 +45,15 @@ export class StreamImports {
       if (id === jobId && (change === 'finished' || change === 'queued')) ended.resolve();
     });
     try {
-      await this.#images.startImport(owner, { ...image, source: { kind: 'stream' } }, (id) => {
+      await this.#imports.start(principal, { ...image, source: { kind: 'stream' } }, (id) => {
         jobId = id;
         this.#bodies.set(id, { body, lengthBytes });
       });
       await ended.promise;
-      const end = await this.#queue.get(owner.tenancyId, jobId);
+      const end = await this.#queue.get(principal.tenancyId, jobId);
       if (end.state !== 'succeeded') throw failureOf(end);
       const { imageId } = end.result as { imageId: string };
-      return { job: end, image: await this.#images.get(owner, imageId) };
+      return { job: end, image: await this.#images.stored(principal, imageId) };
     } finally {
       unsubscribe();
       this.#bodies.delete(jobId);

@@ -3,7 +3,7 @@ import type { ObjectStore } from '@gantry/storage';
 import type { Database } from '../db/database.ts';
 import { liveJobs } from '../db/repositories/jobs.ts';
 import { neededStoredNames } from '../db/repositories/object-parts.ts';
-import { exportCheckpoint } from './export-job.ts';
+import { exportCheckpoint } from './export-pieces.ts';
 
 /** Names that one query asks about. */
 const NAMES_AT_ONCE = 500;

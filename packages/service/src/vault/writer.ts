@@ -41,7 +41,8 @@ const WINDOW_BLOCKS = 1024;
 
 const ZERO_BLOCK: Uint8Array = new Uint8Array(BLOCK_BYTES);
 
-interface HashedBlock {
+/** A block by its place in the disk and its content's SHA-256. */
+export interface HashedBlock {
   readonly block: number;
   readonly hash: Uint8Array;
 }
@@ -121,6 +122,41 @@ export class VaultWriter {
     this.#inFlight.add(stored);
     void stored.then(() => this.#inFlight.delete(stored));
     if (this.#window.size > WINDOW_BLOCKS) await this.#commitInBackground();
+  }
+
+  /**
+   * Lists those of these blocks whose content the vault has, without their bytes; gives the others, which are to be
+   * put. None lies before `nextBlock`, which stays: `put` and `skipTo` raise it.
+   */
+  async putKnown(blocks: readonly HashedBlock[], signal?: AbortSignal): Promise<readonly HashedBlock[]> {
+    signal?.throwIfAborted();
+    this.#requireUsable();
+    const isInside = ({ block }: HashedBlock) =>
+      block >= this.#nextBlock && block * BLOCK_BYTES < this.virtualSizeBytes;
+    if (!blocks.every(isInside))
+      throw new RangeError(`blocks lie between block ${this.#nextBlock} and the end`);
+    const { lock, database } = this.#state;
+    for (const { block } of blocks) this.#window.expect(block);
+    try {
+      return await lock.shared(async () => {
+        const hashes = blocks.map(({ hash }) => hash);
+        const known = await findBlocks(database.kysely, hashes);
+        return blocks.filter(({ block, hash }) => {
+          const row = known.get(hashKey(hash));
+          if (row === undefined) return true;
+          this.#window.place(block, row.block_hash, row.pieces);
+          this.#counts.knownBlocks++;
+          return false;
+        });
+      });
+    } finally {
+      for (const { block } of blocks) this.#window.settle(block);
+    }
+  }
+
+  /** Says that every block before this one was put, or is all zero. */
+  skipTo(block: number): void {
+    this.#nextBlock = Math.max(this.#nextBlock, block);
   }
 
   /**

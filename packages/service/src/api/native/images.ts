@@ -2,7 +2,12 @@ import type { FastifyRequest } from 'fastify';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { DomainError } from '../../domain/errors.ts';
-import type { Image, Images, ImportRequest } from '../../domain/images.ts';
+import { hardwareCompatibility } from '../../domain/hardware-compatibility.ts';
+import type { Image, StoredImage } from '../../domain/image.ts';
+import type { ImageExports } from '../../domain/image-exports.ts';
+import type { ImageImports, ImportRequest } from '../../domain/image-imports.ts';
+import type { Images } from '../../domain/images.ts';
+import { launchModes, launchOptionsInput } from '../../domain/launch-options.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
 import { compression, type ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
@@ -22,6 +27,16 @@ const imageBody = z.object({
   diskDigest: z.string().describe('Digest of what the guest sees, the same in every format'),
   createdAtMs: z.number().int(),
   details: z.json().describe('What the headers of the imported file said'),
+  state: z.enum(['available', 'exporting']),
+  kind: z.enum(['custom', 'platform', 'marketplace']),
+  compartmentId: z.string(),
+  baseImageId: z.string().nullable().describe('Image of the instance that it was made of'),
+  operatingSystem: z.string().describe('Empty while nobody has said it'),
+  operatingSystemVersion: z.string(),
+  launchMode: z.string().nullable(),
+  launchOptions: z.json().describe('Devices and firmware, in the words of OCI'),
+  freeformTags: z.record(z.string(), z.string()),
+  definedTags: z.json(),
 });
 const imageParameters = z.object({ imageId: z.string() });
 const imageName = z
@@ -46,12 +61,36 @@ const chosen = {
     .optional()
     .describe('Internal snapshot in place of the present state'),
 };
+const freeformTags = z.record(z.string(), z.string()).optional();
+const definedTags = z
+  .record(z.string(), z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])))
+  .optional();
+const systemName = z.string().max(255).optional();
 const importBody = z.object({
   name: imageName,
   format: z.string().optional(),
   ...chosen,
   source: importSource,
+  compartmentId: z.string().optional().describe("By default the tenancy's root"),
+  kind: z
+    .enum(['custom', 'platform', 'marketplace'])
+    .optional()
+    .describe('Others than custom: administrators'),
+  operatingSystem: systemName,
+  operatingSystemVersion: systemName,
+  launchMode: z.enum(launchModes).optional(),
+  launchOptions: launchOptionsInput.optional().describe('With launchMode CUSTOM'),
+  freeformTags,
+  definedTags,
 });
+const changesBody = z.object({
+  name: imageName.optional(),
+  operatingSystem: systemName,
+  operatingSystemVersion: systemName,
+  freeformTags,
+  definedTags,
+});
+const compatibility = z.enum(['yes', 'kernel', 'no', 'unknown']);
 
 const viewParameters = imageParameters.extend({ format: z.string() });
 const viewQuery = z
@@ -60,12 +99,15 @@ const viewQuery = z
 
 export interface ImageRouteParts {
   readonly images: Images;
+  readonly imports: ImageImports;
+  readonly exports: ImageExports;
   readonly streamImports: StreamImports;
   readonly idempotency: Idempotency;
 }
 
 /** Images: list, show, delete, import, export, and every format of them as a file. */
-export function imageRoutes({ images, streamImports, idempotency }: ImageRouteParts): FastifyPluginAsyncZod {
+export function imageRoutes(parts: ImageRouteParts): FastifyPluginAsyncZod {
+  const { images, imports, exports, streamImports, idempotency } = parts;
   return async (app) => {
     app.get(
       '/images',
@@ -80,8 +122,8 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
         },
       },
       async ({ query, principal }) => {
-        const page = await images.list({ ...query, tenancyId: principal.tenancyId });
-        return { items: page.items.map(toImageBody), nextStartAfter: page.next ?? null };
+        const page = await images.list(principal, query);
+        return { items: page.items.filter(isStored).map(toImageBody), nextStartAfter: page.next ?? null };
       },
     );
     app.get(
@@ -94,7 +136,7 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
           response: { 200: imageBody, default: errorBody },
         },
       },
-      async ({ params, principal }) => toImageBody(await images.get(principal, params.imageId)),
+      async ({ params, principal }) => toImageBody(await images.stored(principal, params.imageId)),
     );
     app.delete(
       '/images/:imageId',
@@ -111,6 +153,51 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
         await reply.status(204).send(null);
       },
     );
+    app.patch(
+      '/images/:imageId',
+      {
+        schema: {
+          summary: 'Change what is said of an image',
+          tags: ['images'],
+          params: imageParameters,
+          body: changesBody,
+          response: { 200: imageBody, default: errorBody },
+        },
+      },
+      async ({ params, principal, body }) => {
+        const { freeformTags: freeform, definedTags: defined, ...changes } = body;
+        const tags = { ...(freeform && { freeform }), ...(defined && { defined }) };
+        await images.stored(principal, params.imageId);
+        await images.update(principal, params.imageId, { ...changes, tags });
+        return toImageBody(await images.stored(principal, params.imageId));
+      },
+    );
+    app.get(
+      '/hardware-compatibility',
+      {
+        schema: {
+          summary: "Whether a system's images run on other generations of Oracle's hardware",
+          tags: ['images'],
+          querystring: z.object({
+            operatingSystem: z.string(),
+            operatingSystemVersion: z.string().optional(),
+          }),
+          response: {
+            200: z.object({
+              x5OnX7: compatibility.describe('An image made on X5 hosts, on X7 ones'),
+              x6Elsewhere: compatibility.describe('An image made on X6 hosts, on any others'),
+              advice: z.array(z.string()),
+            }),
+            default: errorBody,
+          },
+        },
+      },
+      async ({ query }) => {
+        const { operatingSystem: name, operatingSystemVersion: version } = query;
+        const { advice, ...answers } = hardwareCompatibility({ name, ...(version && { version }) });
+        return { ...answers, advice: [...advice] };
+      },
+    );
     app.post(
       '/images',
       {
@@ -124,7 +211,7 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => ({
           statusCode: 202,
-          body: { job: toJobBody(await images.startImport(ownerOf(request), importOf(request.body))) },
+          body: { job: toJobBody(await imports.start(request.principal, importOf(request.body))) },
         })),
     );
     app.post(
@@ -150,7 +237,8 @@ export function imageRoutes({ images, streamImports, idempotency }: ImageRoutePa
           const { format, options, compression: wanted, bucket, key, materialize } = request.body;
           const view: ViewSpec = { format, options, ...(wanted && { compression: wanted }) };
           const { imageId } = request.params;
-          const job = await images.startExport(ownerOf(request), imageId, { view, bucket, key, materialize });
+          const target = { kind: 'object', bucket, key } as const;
+          const job = await exports.start(request.principal, imageId, { view, target, materialize });
           return { statusCode: 202, body: { job: toJobBody(job) } };
         }),
     );
@@ -189,7 +277,12 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
         schema: {
           summary: 'Import an image from the body of this request, decoded while it arrives',
           tags: ['images'],
-          querystring: z.object({ name: imageName, format: z.string(), ...chosen }),
+          querystring: z.object({
+            name: imageName,
+            format: z.string(),
+            ...chosen,
+            compartmentId: z.string().optional(),
+          }),
           response: {
             201: z.object({ job: jobBody, image: imageBody }),
             default: errorBody,
@@ -198,7 +291,7 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
       },
       async (request, reply) => {
         request.raw.socket.setTimeout(0);
-        const { job, image } = await streamImports.run(ownerOf(request), {
+        const { job, image } = await streamImports.run(request.principal, {
           ...request.query,
           body: bodyWithPatience(request),
           lengthBytes: requireLength(request),
@@ -232,14 +325,11 @@ function requestedView(format: string, query: Readonly<Record<string, string>>):
   });
 }
 
-function importOf({ source, ...named }: z.infer<typeof importBody>): ImportRequest {
-  if ('url' in source) return { ...named, source: { kind: 'url', url: source.url } };
-  return { ...named, source: { kind: 'object', ...source } };
-}
-
-function ownerOf(request: FastifyRequest): { tenancyId: string; userId: string } {
-  const { tenancyId, userId } = request.principal;
-  return { tenancyId, userId };
+function importOf(body: z.infer<typeof importBody>): ImportRequest {
+  const { source, freeformTags: freeform, definedTags: defined, ...named } = body;
+  const request = { ...named, tags: { ...(freeform && { freeform }), ...(defined && { defined }) } };
+  if ('url' in source) return { ...request, source: { kind: 'url', url: source.url } };
+  return { ...request, source: { kind: 'object', ...source } };
 }
 
 function requireLength(request: FastifyRequest): number {
@@ -253,6 +343,19 @@ function requireLength(request: FastifyRequest): number {
   });
 }
 
-function toImageBody(image: Image): z.infer<typeof imageBody> {
-  return imageBody.parse(image);
+function isStored(image: Image): image is StoredImage {
+  return image.content !== undefined;
+}
+
+function toImageBody(image: StoredImage): z.infer<typeof imageBody> {
+  const { content, tags, baseImageId, launchMode, launchOptions } = image;
+  return imageBody.parse({
+    ...image,
+    ...content,
+    baseImageId: baseImageId ?? null,
+    launchMode: launchMode ?? null,
+    launchOptions: launchOptions ?? null,
+    freeformTags: tags.freeform,
+    definedTags: tags.defined,
+  });
 }

@@ -14,6 +14,11 @@ export async function findJobSecret(queries: Queries, jobId: string): Promise<st
   return row?.secret;
 }
 
+/** Keeps another in its place. */
+export async function updateJobSecret(queries: Queries, jobId: string, secret: string): Promise<void> {
+  await queries.updateTable('job_secrets').set({ secret }).where('job_id', '=', jobId).execute();
+}
+
 /** Forgets it; a job that succeeded needs it no more. */
 export async function deleteJobSecret(queries: Queries, jobId: string): Promise<void> {
   await queries.deleteFrom('job_secrets').where('job_id', '=', jobId).execute();

@@ -1,0 +1,134 @@
+import { guardedFetch, guardedSend, requireGuardedAddress } from '@gantry/storage';
+import type { Database } from './db/database.ts';
+import { findJobSecret, updateJobSecret } from './db/repositories/job-secrets.ts';
+import type { Access } from './domain/access.ts';
+import { CapabilitySchemas } from './domain/capability-schemas.ts';
+import { DomainError } from './domain/errors.ts';
+import { exportHandler } from './domain/export-job.ts';
+import { captureHandler, ImageCaptures } from './domain/image-captures.ts';
+import { ImageExports } from './domain/image-exports.ts';
+import { ImageImports } from './domain/image-imports.ts';
+import { ImageShapes } from './domain/image-shapes.ts';
+import { Images } from './domain/images.ts';
+import { importHandler } from './domain/import-job.ts';
+import { Instances } from './domain/instances.ts';
+import { ownObjectAddress } from './domain/object-address.ts';
+import type { Objects } from './domain/objects.ts';
+import type { PreAuthenticatedRequests } from './domain/pars.ts';
+import type { Region } from './domain/region.ts';
+import { knownShapes, type Shape } from './domain/shapes.ts';
+import type { StoredBytes } from './domain/stored-bytes.ts';
+import type { ObjectPlace } from './domain/stored-object.ts';
+import { StreamImports } from './domain/stream-import.ts';
+import type { TagPolicy } from './domain/tags.ts';
+import type { ImageViews } from './domain/views.ts';
+import { Volumes } from './domain/volumes.ts';
+import type { JobHandlers } from './jobs/handler.ts';
+import type { JobQueue } from './jobs/queue.ts';
+import type { Vault } from './vault/vault.ts';
+
+export interface ComputeParts {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly views: ImageViews;
+  readonly bytes: StoredBytes;
+  readonly queue: JobQueue;
+  readonly access: Access;
+  readonly tags: TagPolicy;
+  readonly objects: Objects;
+  readonly pars: PreAuthenticatedRequests;
+  readonly region: Region;
+  readonly allowNetworks: readonly string[];
+  readonly imageSizeMaxBytes: number | undefined;
+  readonly shapes: readonly Shape[] | undefined;
+  readonly wake: () => void;
+}
+
+/** What the APIs need of images and instances, and the jobs that belong to them. */
+export interface Compute {
+  readonly images: Images;
+  readonly imports: ImageImports;
+  readonly exports: ImageExports;
+  readonly captures: ImageCaptures;
+  readonly streamImports: StreamImports;
+  readonly imageShapes: ImageShapes;
+  readonly capabilitySchemas: CapabilitySchemas;
+  readonly instances: Instances;
+  readonly volumes: Volumes;
+  readonly shapes: readonly Shape[];
+  readonly handlers: JobHandlers;
+  /** Forgets what was deleted a while ago. */
+  readonly tidy: () => Promise<void>;
+}
+
+/** The largest boot volume of OCI; a service of one's own has no reason to stop at OCI's 400 GB for imports. */
+const IMAGE_SIZE_MAX_BYTES: number = 32 * 1024 ** 4;
+
+export function makeCompute(parts: ComputeParts): Compute {
+  const { database, vault, access, objects, region, shapes = knownShapes } = parts;
+  const images = new Images(parts);
+  const imports = new ImageImports({ ...parts, images });
+  const streamImports = new StreamImports(parts.queue, images, imports);
+  const volumes = new Volumes(database, access);
+  const imageShapes = new ImageShapes(database, images);
+  const instances = new Instances({ ...parts, volumes, imageShapes, shapes });
+  const peerHosts = [...region.peers.values()].map((address) => new URL(address).host);
+  const guard = { allow: [...parts.allowNetworks, ...peerHosts] };
+  const common = {
+    ...parts,
+    requirePrincipal: (userId: string | undefined) => access.requirePrincipal(userId),
+    parPlace: (url: URL, action: 'read' | 'write') => parPlace(parts.pars, url, action),
+    fetch: guardedFetch(guard),
+  };
+  return {
+    images,
+    imports,
+    streamImports,
+    imageShapes,
+    instances,
+    volumes,
+    shapes,
+    exports: new ImageExports({
+      ...parts,
+      images,
+      requireAddress: (url) => void requireGuardedAddress(url, guard),
+    }),
+    captures: new ImageCaptures({ ...parts, images, instances }),
+    capabilitySchemas: new CapabilitySchemas({ ...parts, images }),
+    handlers: {
+      'image-import': importHandler({
+        ...common,
+        openObject: (place) => objects.open(place),
+        addressOf: (jobId) => findJobSecret(database.kysely, jobId),
+        arrivingBody: streamImports.bodyOf,
+        isPeer: (url) => peerHosts.includes(url.host),
+        imageSizeMaxBytes: parts.imageSizeMaxBytes ?? IMAGE_SIZE_MAX_BYTES,
+      }),
+      'image-export': exportHandler({
+        ...common,
+        send: guardedSend(guard),
+        secretOf: (jobId) => findJobSecret(database.kysely, jobId),
+        keepSecret: (jobId, secret) => updateJobSecret(database.kysely, jobId, secret),
+      }),
+      'image-capture': captureHandler({ database, vault }),
+    },
+    async tidy() {
+      await images.tidy();
+      await instances.tidy();
+      await volumes.tidy();
+    },
+  };
+}
+
+/** The object that an address of a pre-authenticated request of this service leads to, as its maker may use it now. */
+async function parPlace(
+  pars: PreAuthenticatedRequests,
+  url: URL,
+  action: 'read' | 'write',
+): Promise<ObjectPlace> {
+  const address = ownObjectAddress(url, [url.host]);
+  if (address?.token === undefined) throw new DomainError('NOT_FOUND', 'this address names no object here');
+  const { token, namespace, bucket, key } = address;
+  const { principal } = await pars.use({ token, namespace, bucket }, action, key);
+  return { principal, bucket, key };
+}
