@@ -3,6 +3,9 @@ import { spawnSync } from 'node:child_process';
 /** Debian's packages with the programs that the tests compare with or build, and why each is here. */
 const peers = {
   'qemu-utils': 'qemu-img: reads and writes every common format',
+  'qemu-system-x86': 'starts machines: the hypervisor that command lines are made for',
+  'libvirt-clients': 'virsh defines written domains with the test driver of libvirt',
+  libvirt0: 'see libvirt-clients; carries the grammar of domains',
   'libvhdi-utils': 'a second reader of VHD',
   'libvmdk-utils': 'a second reader of VMDK',
   postgresql: 'the second SQL engine',

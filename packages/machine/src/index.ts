@@ -1,19 +1,41 @@
 export { completeMachine } from './complete.ts';
 export { readOciMetadata } from './descriptors/oci-metadata/read.ts';
 export { writeOciMetadata } from './descriptors/oci-metadata/write.ts';
+export type {
+  VirtImage,
+  VirtImageBoot,
+  VirtImageBootType,
+  VirtImageDisk,
+  VirtImageDrive,
+} from './descriptors/virt-image/image.ts';
+export { type LintFinding, lintVirtImage } from './descriptors/virt-image/lint.ts';
+export {
+  type OmittedFeatures,
+  readVirtImageMachine,
+  type VirtImageMachineOptions,
+  virtImageFacts,
+} from './descriptors/virt-image/machine.ts';
+export { readVirtImage, type VirtImageReading } from './descriptors/virt-image/read.ts';
+export { virtImageText, writeVirtImage } from './descriptors/virt-image/write.ts';
 export { type ChosenOsType, osTypeOf } from './descriptors/virtualbox/os-types.ts';
 export { writeRegisterScript, writeVBoxManageScript } from './descriptors/virtualbox/script.ts';
 export { writeVirtualBoxSettings } from './descriptors/virtualbox/settings.ts';
 export { osFamilyOf } from './guest-os.ts';
+export { readCapabilities } from './host/capabilities.ts';
+export type { FeatureStates, Host, HostGuest } from './host/host.ts';
+export { type BootChoice, chooseBoot, domainTypeOf } from './host/match.ts';
+export { type QemuHostOptions, qemuHost, qemuProgram } from './host/qemu.ts';
 export type {
   Architecture,
   Clock,
   DescriptorReading,
+  DirectKernel,
   DiskBus,
   DiskRole,
   Firmware,
   Graphics,
   GuestOs,
+  GuestType,
   ImageCapabilities,
   JsonObject,
   LaunchOptions,
@@ -22,6 +44,7 @@ export type {
   Machine,
   MachineDisk,
   MachineFacts,
+  MachineFeatures,
   NetworkKind,
   Nic,
   NicModel,

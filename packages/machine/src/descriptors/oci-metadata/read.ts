@@ -5,6 +5,7 @@ import {
   ociDocumentWarnings,
   parseOciDocument,
 } from '@gantry/disk';
+import { type Defined, defined } from '../../defined.ts';
 import type {
   DescriptorReading,
   Firmware,
@@ -203,17 +204,6 @@ function present<Value extends object>(value: Value | undefined): Defined<Value>
   if (value === undefined) return undefined;
   const held = defined(value);
   return Object.keys(held).length > 0 ? held : undefined;
-}
-
-type Defined<Value> = {
-  [Name in keyof Value as undefined extends Value[Name] ? never : Name]: Value[Name];
-} & {
-  [Name in keyof Value as undefined extends Value[Name] ? Name : never]?: Exclude<Value[Name], undefined>;
-};
-
-/** Without the fields that are undefined. */
-function defined<Value extends object>(value: Value): Defined<Value> {
-  return Object.fromEntries(Object.entries(value).filter(([, held]) => held !== undefined)) as Defined<Value>;
 }
 
 function shown(value: DetailValue): string {
