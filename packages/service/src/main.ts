@@ -9,6 +9,8 @@ import { makeMetrics } from './api/native/metrics.ts';
 import { nativeApi } from './api/native/server.ts';
 import { bySignature, readKeyId } from './api/oci/authentication.ts';
 import { ociIdentityRoutes } from './api/oci/identity.ts';
+import { objectStorageRoutes } from './api/oci/object-storage/routes.ts';
+import { openParRoutes } from './api/oci/pars.ts';
 import { ociApi } from './api/oci/server.ts';
 import { ensureFirstStart } from './auth/first-start.ts';
 import { OciSignatures } from './auth/oci/verifier.ts';
@@ -105,6 +107,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const buckets = new Buckets(database, access, tagPolicy);
     const objects = new Objects(database, access, bytes, reader);
     const uploads = new Uploads(database, access, bytes);
+    const pars = new PreAuthenticatedRequests(database, access);
     const queue = new JobQueue(database);
     const compute: Compute = makeCompute({
       database,
@@ -115,7 +118,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       access,
       tags: tagPolicy,
       objects,
-      pars: new PreAuthenticatedRequests(database, access),
+      pars,
       region,
       allowNetworks: options.allowNetworks ?? [],
       imageSizeMaxBytes: options.imageSizeMaxBytes,
@@ -143,8 +146,16 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
           tagNamespaces: new TagNamespaces(database, access, compartments, tagPolicy),
           idempotency,
         }),
+        objectStorageRoutes({
+          region: region.name,
+          tenancies: identity.tenancies,
+          buckets,
+          objects,
+          uploads,
+          pars,
+        }),
       ],
-      openRoutes: [],
+      openRoutes: [openParRoutes({ pars, objects, uploads })],
     });
     closers.push(() => closeServer(oci));
     const app = await nativeApi({

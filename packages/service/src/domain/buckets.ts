@@ -22,17 +22,16 @@ import {
 import { DomainError } from './errors.ts';
 import { requireMetadata } from './object-attributes.ts';
 import { conditionHolds, type EtagList } from './object-conditions.ts';
+import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
 
-type FreeformTags = Readonly<Record<string, string>>;
-type DefinedTags = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+type SentTags = { readonly [Kind in keyof Tags]?: Tags[Kind] | undefined };
 
 export interface Bucket {
   readonly id: string;
   readonly name: string;
   readonly compartmentId: string;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly freeformTags: FreeformTags;
-  readonly definedTags: DefinedTags;
+  readonly tags: Tags;
   /** The user who made it, where that is known. */
   readonly createdBy: string | undefined;
   readonly createdAtMs: number;
@@ -52,12 +51,13 @@ export interface NewBucket {
   readonly compartmentId?: string | undefined;
   readonly naming?: BucketNaming | undefined;
   readonly metadata?: Readonly<Record<string, string>> | undefined;
-  readonly freeformTags?: FreeformTags | undefined;
-  readonly definedTags?: DefinedTags | undefined;
+  /** As they were sent. */
+  readonly tags?: SentTags | undefined;
 }
 
 /** What is not said stays. */
-export interface BucketChange extends Partial<NewBucket> {
+export interface BucketChange extends Omit<NewBucket, 'name'> {
+  readonly name?: string | undefined;
   /** The bucket is as it was with one of these ETags. */
   readonly ifMatch?: EtagList | undefined;
 }
@@ -66,10 +66,12 @@ export interface BucketChange extends Partial<NewBucket> {
 export class Buckets {
   readonly #database: Database;
   readonly #access: Access;
+  readonly #tags: TagPolicy;
 
-  constructor(database: Database, access: Access) {
+  constructor(database: Database, access: Access, tags: TagPolicy) {
     this.#database = database;
     this.#access = access;
+    this.#tags = tags;
   }
 
   /** Those that the principal may see, by name. Throws NOT_FOUND for a compartment that it may not look into. */
@@ -102,8 +104,7 @@ export class Buckets {
       compartment_id: compartmentId,
       name,
       attributes_json: attributesJson({ metadata }),
-      freeform_tags_json: JSON.stringify(bucket.freeformTags ?? {}),
-      defined_tags_json: JSON.stringify(bucket.definedTags ?? {}),
+      ...tagColumns(await this.#tags.check(principal, bucket.tags ?? {})),
       created_by: principal.userId,
       version: 1,
       created_at_ms: Date.now(),
@@ -130,14 +131,16 @@ export class Buckets {
     if (change.name !== undefined && change.name !== name)
       requireBucketName(change.name, change.naming ?? 'portable');
     requireMetadata(change.metadata ?? {});
-    const { id, compartment_id: before } = await this.#row(principal, name, 'use');
-    const isMoved = change.compartmentId !== undefined && change.compartmentId !== before;
-    if (isMoved) await this.#requireCompartment(principal, 'manage', change.compartmentId ?? before);
+    const before = await this.#row(principal, name, 'use');
+    const { compartmentId = before.compartment_id } = change;
+    if (compartmentId !== before.compartment_id)
+      await this.#requireCompartment(principal, 'manage', compartmentId);
+    const tags = change.tags && (await this.#tags.check(principal, change.tags, tagsOf(before)));
     return inTransaction(this.#database.kysely, async (transaction) => {
       const row = await findBucket(transaction, principal.tenancyId, name, { forUpdate: true });
-      if (row === undefined || row.id !== id) throw noBucket(name);
+      if (row === undefined || row.id !== before.id) throw noBucket(name);
       requireBucketMatch(toBucket(row), change.ifMatch);
-      const after = changed(row, change);
+      const after = changed(row, change, tags);
       const isTaken =
         after.name !== name && (await findBucket(transaction, principal.tenancyId, after.name)) !== undefined;
       if (isTaken) throw bucketExists(after.name);
@@ -224,16 +227,15 @@ function bucketExists(name: string): DomainError {
   return new DomainError('CONFLICT', `there is a bucket ${name} already`, { subject: 'bucket' });
 }
 
-function changed(row: BucketRow, change: BucketChange): BucketRow {
-  const { name = row.name, compartmentId = row.compartment_id, metadata, freeformTags, definedTags } = change;
+function changed(row: BucketRow, change: BucketChange, tags: Tags | undefined): BucketRow {
+  const { name = row.name, compartmentId = row.compartment_id, metadata } = change;
   return {
     ...row,
     name,
     compartment_id: compartmentId,
     version: row.version + 1,
     ...(metadata && { attributes_json: attributesJson({ metadata }) }),
-    ...(freeformTags && { freeform_tags_json: JSON.stringify(freeformTags) }),
-    ...(definedTags && { defined_tags_json: JSON.stringify(definedTags) }),
+    ...(tags && tagColumns(tags)),
   };
 }
 
@@ -247,8 +249,7 @@ function toBucket(row: BucketRow): Bucket {
     name: row.name,
     compartmentId: row.compartment_id,
     metadata: bucketAttributes.parse(JSON.parse(row.attributes_json)).metadata ?? {},
-    freeformTags: JSON.parse(row.freeform_tags_json),
-    definedTags: JSON.parse(row.defined_tags_json),
+    tags: tagsOf(row),
     createdBy: row.created_by ?? undefined,
     createdAtMs: row.created_at_ms,
     etag: `${row.id.slice(row.id.indexOf('-') + 1)}-${row.version}`,

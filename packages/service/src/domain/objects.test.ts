@@ -13,6 +13,7 @@ import { Buckets } from './buckets.ts';
 import { ObjectReader } from './object-reader.ts';
 import { Objects } from './objects.ts';
 import { StoredBytes } from './stored-bytes.ts';
+import { TagPolicy } from './tags.ts';
 import { deleteUnneededBytes } from './unneeded-bytes.ts';
 import { Uploads } from './uploads.ts';
 
@@ -53,7 +54,7 @@ function inWorld(name: string, body: (world: World) => Promise<void>): void {
         diskDigest: async (manifestId) => `digest of ${manifestId}`,
       });
       const objects = new Objects(database, access, bytes, reader);
-      const buckets = new Buckets(database, access);
+      const buckets = new Buckets(database, access, new TagPolicy(database, access));
       const principal = await makePrincipal(database, 'main');
       await buckets.create(principal, { name: 'bucket' });
       const place = (key: string) => ({ principal, bucket: 'bucket', key });

@@ -3,6 +3,7 @@ import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import { type Page, toPage } from '../db/page.ts';
+import { findObject } from '../db/repositories/objects.ts';
 import {
   findUpload,
   insertUpload,
@@ -19,7 +20,7 @@ import { type ChecksumName, type Checksums, checksumNames, joinedChecksums } fro
 import { DEFAULT_CONTENT_TYPE, requireContentType } from './content-type.ts';
 import { DomainError } from './errors.ts';
 import { objectAttributes, requireAttributes, withChecksums } from './object-attributes.ts';
-import type { WriteCondition } from './object-conditions.ts';
+import { requireCondition, type WriteCondition } from './object-conditions.ts';
 import { requireObjectKey } from './object-key.ts';
 import { LARGEST_PART_NUMBER, OBJECT_BYTES_MAX, PART_BYTES_MAX } from './object-limits.ts';
 import { writeObject } from './object-writes.ts';
@@ -81,13 +82,16 @@ export class Uploads {
       readonly key: string;
       readonly contentType?: string | undefined;
       readonly attributes?: UploadAttributes | undefined;
+      /** Of the object that the key names now. The one that counts is given when the upload is completed. */
+      readonly condition?: WriteCondition | undefined;
     },
   ): Promise<Upload> {
-    const { key, contentType = DEFAULT_CONTENT_TYPE, attributes = {} } = upload;
+    const { key, contentType = DEFAULT_CONTENT_TYPE, attributes = {}, condition = {} } = upload;
     requireObjectKey(key);
     requireContentType(contentType);
     requireAttributes(attributes.object ?? {});
     const bucket = await this.#bucket(place, MANAGE_OBJECTS);
+    requireCondition(condition, (await findObject(this.#database.kysely, bucket.id, key))?.etag);
     const row: UploadRow = {
       id: newId('upl'),
       bucket_id: bucket.id,

@@ -37,11 +37,13 @@ export interface BodyHeaders {
   readonly expected: Checksums;
 }
 
-/** Reads them. Throws INVALID for what would be lost: a content coding, a part of an object. */
-export function bodyHeaders(request: FastifyRequest): BodyHeaders {
+/**
+ * Reads them. Throws INVALID for what would be lost: a content coding where none is kept, a part of an object.
+ */
+export function bodyHeaders(request: FastifyRequest, options: { keepsCoding?: boolean } = {}): BodyHeaders {
   const { headers } = request;
   const coding = headers['content-encoding'];
-  if (coding !== undefined && coding !== 'identity') {
+  if (coding !== undefined && coding !== 'identity' && options.keepsCoding !== true) {
     throw new DomainError('INVALID', `the Content-Encoding ${coding} would not be kept`, {
       hint: 'send the bytes as they are to be stored, without that header',
     });

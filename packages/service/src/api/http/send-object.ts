@@ -31,19 +31,21 @@ export async function sendObject(
     return sendHead(request, reply, object.lengthBytes, representationOf(object, digest, dialect(object)));
   }
   const { object, form, source, etag } = await objects.open(place, wanted);
-  const digest = await objects.diskDigest(object).catch(async (error) => {
+  try {
+    const digest = await objects.diskDigest(object);
+    const file = representationOf(object, digest, dialect(object));
+    if (form === 'file') return await sendSource(request, reply, source, file);
+    return await sendSource(request, reply, source, {
+      etag,
+      lastModifiedMs: object.createdAtMs,
+      contentType: typeOfForm[form],
+      // What describes the file's bytes does not describe these.
+      headers: { 'gantry-disk-digest': digest, vary: 'accept' },
+    });
+  } finally {
+    // Closed already, unless it came to no answer.
     await source.close();
-    throw error;
-  });
-  const file = representationOf(object, digest, dialect(object));
-  if (form === 'file') return sendSource(request, reply, source, file);
-  return sendSource(request, reply, source, {
-    etag,
-    lastModifiedMs: object.createdAtMs,
-    contentType: typeOfForm[form],
-    // What describes the file's bytes does not describe these.
-    headers: { 'gantry-disk-digest': digest, vary: 'accept' },
-  });
+  }
 }
 
 /** The first of our types in `Accept`; the file for everything else. */

@@ -10,6 +10,7 @@ import type { Principal } from '../../auth/tokens.ts';
 import { sentTarget } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
 import { answerOciError, OciError } from './errors.ts';
+import { parseQuery } from './query.ts';
 import { type RequestAuthenticator, takeBodies } from './request.ts';
 
 export interface OciApiParts {
@@ -31,7 +32,7 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
     serverFactory: httpServer,
-    routerOptions: { maxParamLength: 4096 },
+    routerOptions: { maxParamLength: 4096, querystringParser: parseQuery },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => crypto.randomUUID(),
     frameworkErrors: (error, request, reply) => void answerOciError(error, request, reply),
