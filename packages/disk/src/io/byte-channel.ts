@@ -22,6 +22,18 @@ export interface ByteChannel {
   readonly closed: Promise<void>;
 }
 
+/** Where a server listens: a TCP port, or a socket in the file system. */
+export type SocketAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+export interface Listener {
+  /** With the port that was taken where 0 was asked for. */
+  readonly address: SocketAddress;
+  /** Takes no more connections. Those that are open stay so. */
+  close(): Promise<void>;
+}
+
 /** Fills all of `into`. False when the bytes ended before its first one; throws when they end inside of it. */
 export async function fill(channel: ByteChannel, into: Uint8Array): Promise<boolean> {
   for (let done = 0; done < into.length; ) {

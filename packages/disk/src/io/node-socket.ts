@@ -1,24 +1,12 @@
 import { chmod, lstat, rm } from 'node:fs/promises';
 import { connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { StoreError } from '../errors.ts';
-import type { ByteChannel } from './byte-channel.ts';
-
-/** Where a server listens: a TCP port, or a socket in the file system. */
-export type SocketAddress =
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
-
-export interface Listener {
-  /** With the port that was taken where 0 was asked for. */
-  readonly address: SocketAddress;
-  /** Takes no more connections. Those that are open stay so. */
-  close(): Promise<void>;
-}
+import type { ByteChannel, Listener, SocketAddress } from './byte-channel.ts';
 
 /** A read of the system fills at most this much. */
 const RECEIVED_BYTES = 512 * 1024;
 
-export function socketName(address: SocketAddress): string {
+function socketName(address: SocketAddress): string {
   if (address.kind === 'unix') return address.path;
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }

@@ -1,20 +1,13 @@
 import { ImageError } from '../errors.ts';
-import type { ByteChannel } from './byte-channel.ts';
-import type { Listener, SocketAddress } from './node-socket.ts';
+import type { ByteChannel, Listener, SocketAddress } from './byte-channel.ts';
 
 // What node-socket.ts gives, in a browser: a refusal.
-
-export type { Listener, SocketAddress };
 
 function refuse(): never {
   throw new ImageError('IMAGE_UNSUPPORTED', 'a browser has no sockets', {
     structure: 'socket',
     hint: 'read over HTTP, with httpSource',
   });
-}
-
-export function socketName(_address: SocketAddress): string {
-  return refuse();
 }
 
 export async function connectSocket(

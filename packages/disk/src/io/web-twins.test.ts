@@ -11,8 +11,10 @@ import * as nodeFile from './node-file.ts';
 import * as nodeHash from './node-hash.ts';
 import * as nodeInflate from './node-inflate.ts';
 import * as nodePatch from './node-patch.ts';
+import * as nodeSocket from './node-socket.ts';
 import * as nodeUnpack from './node-unpack.ts';
 import * as nodeWork from './node-work.ts';
+import * as nodeWritableFile from './node-writable-file.ts';
 import * as webAccelerator from './web-accelerator.ts';
 import * as webCodec from './web-codec.ts';
 import * as webCrc32 from './web-crc32.ts';
@@ -20,8 +22,10 @@ import * as webFile from './web-file.ts';
 import * as webHash from './web-hash.ts';
 import * as webInflate from './web-inflate.ts';
 import * as webPatch from './web-patch.ts';
+import * as webSocket from './web-socket.ts';
 import * as webUnpack from './web-unpack.ts';
 import * as webWork from './web-work.ts';
+import * as webWritableFile from './web-writable-file.ts';
 
 /** What a browser has in place of a module of Node's: what both have is called the same way. */
 interface Twin<Module> {
@@ -39,8 +43,12 @@ const twins: Readonly<Record<string, Twin<object>>> = {
   'node-hash.ts': { node: nodeHash, web: webHash } satisfies Twin<typeof nodeHash>,
   'node-inflate.ts': { node: nodeInflate, web: webInflate } satisfies Twin<typeof nodeInflate>,
   'node-patch.ts': { node: nodePatch, web: webPatch } satisfies Twin<typeof nodePatch>,
+  'node-socket.ts': { node: nodeSocket, web: webSocket } satisfies Twin<typeof nodeSocket>,
   'node-unpack.ts': { node: nodeUnpack, web: webUnpack } satisfies Twin<typeof nodeUnpack>,
   'node-work.ts': { node: nodeWork, web: webWork } satisfies Twin<typeof nodeWork>,
+  'node-writable-file.ts': { node: nodeWritableFile, web: webWritableFile } satisfies Twin<
+    typeof nodeWritableFile
+  >,
 };
 
 const sources = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -1,5 +1,5 @@
 import { StoreError } from '../errors.ts';
-import type { SocketAddress } from '../io/node-socket.ts';
+import type { SocketAddress } from '../io/byte-channel.ts';
 import { NBD_PORT } from './protocol.ts';
 
 /** An export as an address names it (doc/uri.md of the NBD project). */

@@ -1,7 +1,7 @@
 import { utf8Bytes } from '../bytes/fields.ts';
 import { invariant } from '../errors.ts';
-import type { ByteChannel } from '../io/byte-channel.ts';
-import { listenSocket, type SocketAddress } from '../io/node-socket.ts';
+import type { ByteChannel, SocketAddress } from '../io/byte-channel.ts';
+import { listenSocket } from '../io/node-socket.ts';
 import type { NbdExport } from './export.ts';
 import { CONNECTION_COUNT_MAX, STRING_BYTES_MAX } from './limits.ts';
 import { negotiate } from './negotiation.ts';
@@ -78,6 +78,8 @@ class Connection {
       if (session !== undefined) {
         this.#transmission = new Transmission(this.#channel, session, this.#onError);
         await this.#transmission.run();
+        // Not every client flushes what it wrote before it goes.
+        await session.export.writable?.flush().catch(this.#onError);
       }
       // A client that does not close its end in time is not waited for.
       const patience = setTimeout(() => this.#channel.destroy(), handshakeMs);

@@ -16,8 +16,11 @@ export class Slots {
 
   give(): void {
     const next = this.#waiting.shift();
-    // The place passes on.
-    if (next !== undefined) return next();
+    if (next !== undefined) {
+      // The place passes on.
+      next();
+      return;
+    }
     this.#used--;
     for (const each of this.#idling.splice(0)) {
       if (this.#used <= each.mostUsed) each.resolve();

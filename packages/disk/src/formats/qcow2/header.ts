@@ -26,12 +26,15 @@ const AUTOCLEAR = { bitmaps: 1n, rawExternalData: 2n } as const;
 
 /** Header extension that names the backing file's format. */
 export const BACKING_FORMAT_EXTENSION = 0xe2792aca;
+/** One of ours ("GNTD"), which others pass over: the digest of the disk that an overlay was made for, as text. */
+export const DISK_DIGEST_EXTENSION = 0x474e5444;
 const EXTENSION = {
   end: 0,
   backingFormat: BACKING_FORMAT_EXTENSION,
   fullDiskEncryption: 0x0537be77,
   externalDataFile: 0x44415441,
   bitmaps: 0x23852875,
+  diskDigest: DISK_DIGEST_EXTENSION,
 } as const;
 
 /** Where the directory of dirty bitmaps stands. */
@@ -61,6 +64,8 @@ export interface Qcow2Header {
   readonly compression: Compression;
   readonly backingName: string | undefined;
   readonly backingFormat: string | undefined;
+  /** Of the disk behind it, where the overlay was made by us to be written to. */
+  readonly backingDigest: string | undefined;
   readonly externalDataName: string | undefined;
   /** The external data file alone shows the same disk. */
   readonly externalDataRaw: boolean;
@@ -152,6 +157,7 @@ export async function readHeader(
     compression: features.zstd ? 'zstd' : 'deflate-raw',
     backingName: readBackingName(firstCluster, view, clusterBytes),
     backingFormat: extensions.backingFormat,
+    backingDigest: extensions.backingDigest,
     externalDataName: features.externalData ? extensions.externalDataName : undefined,
     externalDataRaw: features.externalDataRaw,
     bitmaps: extensions.bitmaps,
@@ -268,6 +274,7 @@ function readFeatures(cluster: Uint8Array): Features {
 
 interface Extensions {
   backingFormat?: string;
+  backingDigest?: string;
   externalDataName?: string;
   bitmaps?: BitmapDirectory;
 }
@@ -293,6 +300,7 @@ function readExtensions(cluster: Uint8Array, features: Features, version: 2 | 3)
     }
     const data = cluster.subarray(at + 8, at + 8 + lengthBytes);
     if (type === EXTENSION.backingFormat) found.backingFormat = latin1Text(data);
+    else if (type === EXTENSION.diskDigest) found.backingDigest = latin1Text(data);
     else if (type === EXTENSION.externalDataFile) found.externalDataName = utf8Text(data);
     else if (type === EXTENSION.bitmaps) {
       // A program that does not know bitmaps clears the bit when it writes: they mean nothing then.

@@ -13,8 +13,14 @@ const EXTENDED_L2_BIT = 16n;
 /** A backing file as the header names it; the name is only text here. */
 export interface BackingName {
   readonly name: string;
-  /** As qemu calls the format. */
-  readonly format: string;
+  /** As qemu calls the format. Undefined: nobody may open it by this name. */
+  readonly format: string | undefined;
+}
+
+/** A header extension (specification, "Header extensions"). */
+export interface HeaderExtension {
+  readonly type: number;
+  readonly data: Uint8Array;
 }
 
 export interface HeaderFields {
@@ -22,13 +28,15 @@ export interface HeaderFields {
   /** Version 2 knows no zstd. */
   readonly zstd?: boolean;
   readonly backing?: BackingName | undefined;
+  /** Besides the one for the backing file's format. */
+  readonly extensions?: readonly HeaderExtension[];
   readonly l1OffsetBytes: number;
   readonly refcounts: RefcountPlace;
 }
 
 /** The header cluster of a file. Throws IMAGE_OPTION when the backing file's name does not fit into it. */
 export function headerCluster(geometry: Qcow2Geometry, fields: HeaderFields): Uint8Array {
-  const { version, zstd = false, backing, refcounts } = fields;
+  const { version, zstd = false, backing, extensions = [], refcounts } = fields;
   const bytes = new Uint8Array(geometry.clusterBytes);
   const view = viewOf(bytes);
   for (let i = 0; i < 4; i++) bytes[i] = QCOW2_MAGIC.charCodeAt(i);
@@ -46,17 +54,35 @@ export function headerCluster(geometry: Qcow2Geometry, fields: HeaderFields): Ui
     view.setUint32(100, V3_HEADER_BYTES_WRITTEN);
     view.setUint8(104, zstd ? 1 : 0);
   }
-  if (backing !== undefined) {
-    setBacking(bytes, version === 3 ? V3_HEADER_BYTES_WRITTEN : V2_HEADER_BYTES, backing);
-  }
+  const format = backing?.format === undefined ? [] : [backingFormat(backing.format)];
+  const endBytes = setExtensions(bytes, version === 3 ? V3_HEADER_BYTES_WRITTEN : V2_HEADER_BYTES, [
+    ...format,
+    ...extensions,
+  ]);
+  if (backing !== undefined) setBackingName(bytes, endBytes, backing.name);
   return bytes;
 }
 
-/** The format goes into an extension, the name behind the extensions (specification, "Header extensions"). */
-function setBacking(bytes: Uint8Array, extensionsBytes: number, backing: BackingName): void {
-  const name = utf8Bytes(backing.name);
-  const format = utf8Bytes(backing.format);
-  const nameOffset = extensionsBytes + 8 + roundUp(format.length, 8) + 8;
+function backingFormat(format: string): HeaderExtension {
+  return { type: BACKING_FORMAT_EXTENSION, data: utf8Bytes(format) };
+}
+
+/** Gives where the extensions end; the cluster's zeros are the mark of the end. */
+function setExtensions(bytes: Uint8Array, fromBytes: number, extensions: readonly HeaderExtension[]): number {
+  const view = viewOf(bytes);
+  let at = fromBytes;
+  for (const { type, data } of extensions) {
+    view.setUint32(at, type);
+    view.setUint32(at + 4, data.length);
+    bytes.set(data, at + 8);
+    at += 8 + roundUp(data.length, 8);
+  }
+  return at + 8;
+}
+
+/** The name stands behind the extensions (specification, "Header extensions"). */
+function setBackingName(bytes: Uint8Array, nameOffset: number, text: string): void {
+  const name = utf8Bytes(text);
   if (name.length > BACKING_NAME_BYTES_MAX || nameOffset + name.length > bytes.length) {
     throw new ImageError('IMAGE_OPTION', 'the name of the backing file is too long for the header', {
       structure: 'option backing_file',
@@ -64,9 +90,6 @@ function setBacking(bytes: Uint8Array, extensionsBytes: number, backing: Backing
     });
   }
   const view = viewOf(bytes);
-  view.setUint32(extensionsBytes, BACKING_FORMAT_EXTENSION);
-  view.setUint32(extensionsBytes + 4, format.length);
-  bytes.set(format, extensionsBytes + 8);
   view.setBigUint64(8, BigInt(nameOffset));
   view.setUint32(16, name.length);
   bytes.set(name, nameOffset);
