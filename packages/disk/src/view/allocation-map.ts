@@ -1,3 +1,4 @@
+import { isZero } from '../bytes/fields.ts';
 import { ceilDivide } from '../bytes/numbers.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk } from '../disk/disk.ts';
@@ -31,7 +32,7 @@ export class AllocationMap {
     for (let group = 0; group < groupCount; group++) {
       this.#before[group] = used;
       const end = Math.min(bits.length, (group + 1) * GROUP_BYTES);
-      for (let i = group * GROUP_BYTES; i < end; i++) used += popcount(bits[i] ?? 0);
+      used += popcountOf(bits.subarray(group * GROUP_BYTES, end));
     }
     this.#before[groupCount] = used;
     this.usedCount = used;
@@ -186,6 +187,14 @@ function popcount(byte: number): number {
   let bits = byte - ((byte >> 1) & 0x55);
   bits = (bits & 0x33) + ((bits >> 2) & 0x33);
   return (bits + (bits >> 4)) & 0x0f;
+}
+
+function popcountOf(bits: Uint8Array): number {
+  // Most of a large disk is a hole.
+  if (isZero(bits)) return 0;
+  let count = 0;
+  for (const byte of bits) count += popcount(byte);
+  return count;
 }
 
 function setRange(bits: Uint8Array, from: number, to: number): void {

@@ -56,17 +56,22 @@ export async function* clusterRuns(
       yield { kind: 'hole', offsetBytes: at, lengthBytes: tableEnd - at };
     } else {
       const l2Offset = next.offsetBytes;
-      const table = await tables.l2Table(l2Offset, signal);
-      const first = Math.floor(at / clusterBytes) % l2EntryCount;
-      const count = Math.ceil((tableEnd - at) / clusterBytes);
-      const decoder = new TableDecoder(files, table, l2Offset);
-      for (const run of joinRuns(decoder.runs(l1Index * tableBytes, first, first + count))) {
-        // Subclusters of the first and the last cluster may lie outside of the range.
-        const overlaps = run.offsetBytes < toBytes && run.offsetBytes + run.lengthBytes > fromBytes;
-        if (!overlaps) continue;
-        if (run.kind === 'compressed') mapped.addCompressed(run);
-        else if (run.kind === 'data') mapped.addPlain(run.lengthBytes);
-        yield run;
+      const leased = await tables.l2Table(l2Offset, signal);
+      tables.fetchAhead(l1Index + 1, Math.ceil(toBytes / tableBytes));
+      try {
+        const first = Math.floor(at / clusterBytes) % l2EntryCount;
+        const count = Math.ceil((tableEnd - at) / clusterBytes);
+        const decoder = new TableDecoder(files, leased.table, l2Offset);
+        for (const run of joinRuns(decoder.runs(l1Index * tableBytes, first, first + count))) {
+          // Subclusters of the first and the last cluster may lie outside of the range.
+          const overlaps = run.offsetBytes < toBytes && run.offsetBytes + run.lengthBytes > fromBytes;
+          if (!overlaps) continue;
+          if (run.kind === 'compressed') mapped.addCompressed(run);
+          else if (run.kind === 'data') mapped.addPlain(run.lengthBytes);
+          yield run;
+        }
+      } finally {
+        leased.release();
       }
     }
     at = tableEnd;

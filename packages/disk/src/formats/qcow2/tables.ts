@@ -4,7 +4,7 @@ import { ImageError } from '../../errors.ts';
 import { type ByteSource, requireInside } from '../../io/byte-source.ts';
 import type { Qcow2Header } from './header.ts';
 import { L1_CACHE_BYTES, L1_PAGE_BYTES, L2_CACHE_BYTES } from './limits.ts';
-import { TableCache } from './table-cache.ts';
+import { type LeasedTable, TableCache } from './table-cache.ts';
 
 const TWO_32 = 2 ** 32;
 
@@ -145,9 +145,19 @@ export class Qcow2Tables {
     return offsetBytes;
   }
 
-  /** The L2 table at this host offset, from the cache or the file. */
-  l2Table(hostOffsetBytes: number, signal?: AbortSignal): Promise<DataView> {
-    return this.#l2.table(hostOffsetBytes, this.#header.clusterBytes, signal);
+  /** The L2 table at this host offset, from the cache or the file. To be released. */
+  l2Table(hostOffsetBytes: number, signal?: AbortSignal): Promise<LeasedTable> {
+    return this.#l2.lease(hostOffsetBytes, this.#header.clusterBytes, signal);
+  }
+
+  /** Begins to read the next table of the L1 entries [from, end): who walks over a disk needs it soon. */
+  fetchAhead(from: number, end: number): void {
+    // What arrives once is asked for in the order of the disk. What is wrong is said when its turn comes.
+    if (this.#source.sequential === true || from >= end) return;
+    this.nextTable(from, end)
+      .then((next) => next && this.l2Table(next.offsetBytes))
+      .then((leased) => leased?.release())
+      .catch(() => {});
   }
 }
 

@@ -34,7 +34,9 @@ export async function qcow2Facts(source: ByteSource, options: OpenOptions): Prom
   for (let index = 0; ; ) {
     const next = await tables.nextTable(index, header.l1EntryCount, signal);
     if (next === undefined) return facts;
-    countEntries(await tables.l2Table(next.offsetBytes, signal), next.offsetBytes, facts);
+    const leased = await tables.l2Table(next.offsetBytes, signal);
+    countEntries(leased.table, next.offsetBytes, facts);
+    leased.release();
     index = next.index + 1;
   }
 }
