@@ -32,7 +32,7 @@ export function parseListeners(listen: string | readonly string[]): Listeners {
 
 /** Reads HOST:PORT, with an IPv6 address in brackets. Throws INVALID. */
 function parseListen(text: string): ListenAddress {
-  const [, bracketed, plain, portText] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text) ?? [];
+  const [, bracketed, plain, portText] = /^(?:\[([^\]]+)\]|([^:=]+)):(\d{1,5})$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   const port = Number(portText);
   if (host !== undefined && port <= 65535) return { host, port };
