@@ -224,36 +224,42 @@ class DiskWriter {
   }
 }
 
-/** The file from a place on, in pieces of at most 1 MiB that the guest has in one place, too. */
+/**
+ * The file from a place on, in pieces that the guest has in one place, too, and that end where its next MiB begins:
+ * so that there are places between two leaves of the digest.
+ */
 function* chunksOf(layout: Layout, fromBytes: number): Iterable<Chunk> {
   let fileBytes = fromBytes;
   let run: { fileBytes: number; guestBytes: number; lengthBytes: number } | undefined;
   for (const piece of layout.pieces(fromBytes, layout.lengthBytes)) {
-    const lengthBytes = pieceLength(piece);
     if (piece.kind === 'stored') {
       throw new StoreError('STORE_REFUSED', 'stored data cannot be passed through', { where: layout.format });
     }
-    if (run !== undefined && !(piece.kind === 'disk' && goesOn(run, piece.offsetBytes, lengthBytes))) {
-      yield run;
+    const end = fileBytes + pieceLength(piece);
+    if (piece.kind === 'bytes') {
+      if (run !== undefined) yield run;
       run = undefined;
+      yield { fileBytes, lengthBytes: piece.bytes.length, guestBytes: undefined, bytes: piece.bytes };
+    } else if (piece.kind === 'disk') {
+      for (let at = fileBytes; at < end; ) {
+        const guestBytes = piece.offsetBytes + (at - fileBytes);
+        const lengthBytes = Math.min(end - at, CHUNK_BYTES - (guestBytes % CHUNK_BYTES));
+        const goesOn =
+          run !== undefined &&
+          run.fileBytes + run.lengthBytes === at &&
+          run.guestBytes + run.lengthBytes === guestBytes &&
+          guestBytes % CHUNK_BYTES !== 0;
+        if (run !== undefined && goesOn) run.lengthBytes += lengthBytes;
+        else {
+          if (run !== undefined) yield run;
+          run = { fileBytes: at, guestBytes, lengthBytes };
+        }
+        at += lengthBytes;
+      }
     }
-    if (piece.kind === 'bytes') yield { fileBytes, lengthBytes, guestBytes: undefined, bytes: piece.bytes };
-    else if (piece.kind === 'disk') {
-      if (run !== undefined) run.lengthBytes += lengthBytes;
-      else run = { fileBytes, guestBytes: piece.offsetBytes, lengthBytes };
-    }
-    fileBytes += lengthBytes;
+    fileBytes = end;
   }
   if (run !== undefined) yield run;
-}
-
-function goesOn(
-  run: { readonly guestBytes: number; readonly lengthBytes: number },
-  offsetBytes: number,
-  lengthBytes: number,
-): boolean {
-  const isNext = run.guestBytes + run.lengthBytes === offsetBytes;
-  return isNext && run.lengthBytes + lengthBytes <= CHUNK_BYTES;
 }
 
 /** The leaves of a digest from runs of the disk in order, zeros between them. */

@@ -102,7 +102,9 @@ export class Journal<State extends object> {
   async #written(): Promise<string> {
     const next = `${this.path}.new`;
     try {
-      const handle = await open(next, 'w', 0o600);
+      // Never written over: after a kill it can be another name of the journal itself.
+      await rm(next, { force: true });
+      const handle = await open(next, 'wx', 0o600);
       try {
         await handle.writeFile(`${JSON.stringify({ ...this.#head, ...this.#state }, null, 2)}\n`);
         await handle.sync();

@@ -36,7 +36,7 @@ export interface Faults {
   loseAnswerTo?: 'createImage' | 'export' | undefined;
   /** A status for the next requests that match: `DELETE /20160918/images`. */
   refuse?: { readonly start: string; readonly status: number; readonly code: string; times: number };
-  /** Ranges that begin behind this are not answered until it is taken away. */
+  /** Long ranges that begin behind this are not answered until it is taken away. */
   holdBehindBytes?: number;
   /** What the service says of the image in an object. */
   diskDigest?: string;
@@ -53,17 +53,20 @@ export interface TestCloud {
   readonly faults: Faults;
   /** `METHOD path` of every request, in order. */
   readonly requests: string[];
-  /** How many ranges wait because of `holdBehindBytes`. */
-  heldCount(): number;
+  /** Bytes of objects that were sent. */
+  sentBytes: number;
+  /** How many images and exports were begun. */
+  madeCount(): number;
+  /** Sets the archive that every export gives. */
+  serve(archive: string): Promise<void>;
   /** Answers those that wait; some are waited for by nobody. */
   release(): void;
 }
 
-/** Starts it for a test, with a folder that is gone after it. `archive` is what every export gives. */
-export async function startCloud(context: TestContext, archive: string): Promise<TestCloud> {
+/** Starts it for a test, with a folder that is gone after it. */
+export async function startCloud(context: TestContext): Promise<TestCloud> {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-cloud-'));
-  const file = await open(archive);
-  const cloud = new Cloud(file, (await file.stat()).size);
+  const cloud = new Cloud();
   const server = createServer((request, response) => {
     cloud.answer(request, response).catch((error) => {
       if (error instanceof Refusal) {
@@ -77,7 +80,7 @@ export async function startCloud(context: TestContext, archive: string): Promise
   context.after(async () => {
     server.closeAllConnections();
     server.close();
-    await file.close();
+    await cloud.close();
     await rm(folder, { recursive: true, force: true });
   });
   const { port } = server.address() as AddressInfo;
@@ -97,6 +100,9 @@ export async function startCloud(context: TestContext, archive: string): Promise
   return Object.assign(cloud, { endpoint: `http://127.0.0.1:${port}`, configFile, folder });
 }
 
+/** Data rather than the tables of an image. */
+const LONG_RANGE_BYTES = 2 ** 20;
+
 class Refusal extends Error {
   readonly status: number;
   readonly code: string;
@@ -115,20 +121,25 @@ class Cloud {
   readonly objects = new Map<string, string>();
   readonly faults: Faults = {};
   readonly requests: string[] = [];
-  readonly #archive: FileHandle;
-  readonly #archiveBytes: number;
+  sentBytes = 0;
+  #archive: FileHandle | undefined;
+  #archiveBytes = 0;
   readonly #work = new Map<string, WorkRequest>();
   /** First answers by operation and retry token. */
   readonly #answers = new Map<string, Answer>();
   #held: (() => void)[] = [];
 
-  constructor(archive: FileHandle, archiveBytes: number) {
-    this.#archive = archive;
-    this.#archiveBytes = archiveBytes;
+  async serve(archive: string): Promise<void> {
+    this.#archive = await open(archive);
+    this.#archiveBytes = (await this.#archive.stat()).size;
   }
 
-  heldCount(): number {
-    return this.#held.length;
+  async close(): Promise<void> {
+    await this.#archive?.close();
+  }
+
+  madeCount(): number {
+    return this.#work.size;
   }
 
   release(): void {
@@ -277,11 +288,12 @@ class Cloud {
       return;
     }
     const [, from = '0', last = '0'] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
-    if (Number(from) >= (this.faults.holdBehindBytes ?? Number.POSITIVE_INFINITY)) {
-      await new Promise<void>((resolve) => this.#held.push(resolve));
-    }
     const bytes = Buffer.alloc(Number(last) - Number(from) + 1);
-    await this.#archive.read(bytes, 0, bytes.length, Number(from));
+    const isBehind = Number(from) >= (this.faults.holdBehindBytes ?? Number.POSITIVE_INFINITY);
+    if (isBehind && bytes.length >= LONG_RANGE_BYTES)
+      await new Promise<void>((resolve) => this.#held.push(resolve));
+    await this.#archive?.read(bytes, 0, bytes.length, Number(from));
+    this.sentBytes += bytes.length;
     response.writeHead(206, {
       ...headers,
       'content-length': bytes.length,

@@ -29,6 +29,9 @@ class RangeWindow implements ByteSource {
   readonly #ranges = new Map<number, Promise<Uint8Array>>();
   /** The furthest range that was read from: what follows it is fetched ahead. */
   #front = -1;
+  /** Short reads in order, and where the last one ended. */
+  #straightBytes = 0;
+  #straightEnd = 0;
 
   constructor(source: ByteSource, parallel: number, rangeBytes: number) {
     this.name = source.name;
@@ -43,7 +46,8 @@ class RangeWindow implements ByteSource {
     if (into.length === 0) return;
     const first = Math.floor(offsetBytes / this.#rangeBytes);
     const last = Math.floor((offsetBytes + into.length - 1) / this.#rangeBytes);
-    if (!this.#isForward(first, into.length)) return this.#source.read(offsetBytes, into, signal);
+    if (!this.#isForward(first, offsetBytes, into.length))
+      return this.#source.read(offsetBytes, into, signal);
     for (let index = first; index <= last; index++) {
       const range = await ended(this.#use(index), signal);
       const start = index * this.#rangeBytes;
@@ -59,10 +63,15 @@ class RangeWindow implements ByteSource {
     await this.#source.close();
   }
 
-  /** Part of the way through the source: near what was read before, or long enough to start from there. */
-  #isForward(index: number, lengthBytes: number): boolean {
-    if (this.#ranges.has(index) || index === this.#front + 1) return true;
-    return lengthBytes >= this.#rangeBytes / 16;
+  /** Part of the way through the source: in a range that is here or next, or in order for long enough to start one. */
+  #isForward(index: number, offsetBytes: number, lengthBytes: number): boolean {
+    if (this.#ranges.has(index) || (this.#front >= 0 && index === this.#front + 1)) return true;
+    const startBytes = this.#rangeBytes / 16;
+    const gapBytes = offsetBytes - this.#straightEnd;
+    this.#straightBytes =
+      gapBytes >= 0 && gapBytes < startBytes ? this.#straightBytes + lengthBytes : lengthBytes;
+    this.#straightEnd = offsetBytes + lengthBytes;
+    return this.#straightBytes >= startBytes;
   }
 
   /** The range, with those behind it on their way. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { models } from 'oci-core';
-import { type ObjectPlace, objectVersion } from '../oci/object-source.ts';
+import type { ObjectPlace } from '../oci/clients.ts';
+import { objectVersion } from '../oci/object-source.ts';
 import { isNotFound, OciRefusal } from '../oci/refusal.ts';
 import { polled, WorkFailed, waitForWork } from '../oci/work-requests.ts';
 import type { ImportRun } from './run.ts';

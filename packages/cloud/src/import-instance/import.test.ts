@@ -1,56 +1,12 @@
 import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { execute, makeArchive, type TestArchive } from '../archive.testkit.ts';
-import { BUCKET, INSTANCE_ID, startCloud, type TestCloud } from '../oci-cloud.testkit.ts';
-import {
-  type ImportOutcome,
-  type ImportTools,
-  type ImportWish,
-  importInstance,
-  planInstanceImport,
-  resumeInstanceImport,
-} from './import.ts';
+import { test } from 'node:test';
+import { execute } from '../archive.testkit.ts';
+import type { TestCloud } from '../oci-cloud.testkit.ts';
+import { importInstance, planInstanceImport, resumeInstanceImport } from './import.ts';
 import type { ImportProgress } from './progress.ts';
-
-const MIB = 2 ** 20;
-
-interface Scene extends TestArchive {
-  readonly cloud: TestCloud;
-  readonly wish: ImportWish;
-  readonly folder: string;
-  readonly notes: string[];
-  tools(onProgress?: (progress: ImportProgress) => void, signal?: AbortSignal): ImportTools;
-  run(): Promise<ImportOutcome>;
-}
-
-async function scene(t: TestContext, wish: Partial<ImportWish> = {}, dataBytes = 6 * MIB): Promise<Scene> {
-  const made = await startCloud(t, '/dev/null');
-  const archive = await makeArchive(made.folder, 64 * MIB + dataBytes, dataBytes);
-  const cloud = await startCloud(t, archive.archive);
-  const folder = join(made.folder, 'machine');
-  const notes: string[] = [];
-  const { configFile, endpoint } = cloud;
-  const full: ImportWish = {
-    profile: 'TEST',
-    instanceId: INSTANCE_ID,
-    bucket: BUCKET,
-    keep: false,
-    folder,
-    configFile,
-    endpoint,
-    ...wish,
-  };
-  const tools: Scene['tools'] = (onProgress = () => {}, signal = new AbortController().signal) => ({
-    environment: {},
-    signal,
-    parallel: 4,
-    onProgress,
-    note: (text) => notes.push(text),
-  });
-  return { ...archive, cloud, wish: full, folder, notes, tools, run: () => importInstance(full, tools()) };
-}
+import { scene } from './scene.testkit.ts';
 
 function count(cloud: TestCloud, start: string): number {
   return cloud.requests.filter((line) => line.startsWith(start)).length;

@@ -15,6 +15,13 @@ export interface OciConnection {
   readonly retryPolicy?: RetryPolicy | undefined;
 }
 
+/** An object in a bucket. */
+export interface ObjectPlace {
+  readonly namespace: string;
+  readonly bucket: string;
+  readonly object: string;
+}
+
 /** The official clients of one region, for one user. `call` is how their operations are run. */
 export interface OciClients {
   readonly region: string;
@@ -24,6 +31,8 @@ export interface OciClients {
   readonly workRequests: WorkRequestClient;
   readonly transport: OciTransport;
   readonly signal: AbortSignal;
+  /** Where an object is read by requests that are signed without a client. */
+  objectAddress(place: ObjectPlace): string;
   /** Runs one operation. Throws OciRefusal for what OCI refuses, STORE_UNREACHABLE when no answer comes. */
   call<Answer>(operation: () => Promise<Answer>): Promise<Answer>;
   close(): void;
@@ -61,6 +70,7 @@ export async function connectOci(connection: OciConnection): Promise<OciClients>
   return {
     ...clients,
     region,
+    objectAddress: (place) => objectAddress(common, clients.objects.endpoint, place),
     transport,
     signal,
     call: (operation) => transport.call(operation),
@@ -71,6 +81,20 @@ export async function connectOci(connection: OciConnection): Promise<OciClients>
 }
 
 type Common = typeof import('oci-common');
+
+/** The endpoint of a client is a template, which each operation fills in like this. */
+function objectAddress(common: Common, template: string, { namespace, bucket, object }: ObjectPlace): string {
+  const names = { '{namespaceName}': namespace, '{bucketName}': bucket, '{objectName}': object };
+  const { EndpointBuilder } = common;
+  const endpoint = EndpointBuilder.populateServiceParamsInEndpoint(
+    EndpointBuilder.updateEndpointTemplateForOptions(template, undefined, false),
+    names,
+    {},
+    new Set(['namespaceName', 'bucketName', 'objectName']),
+  );
+  const [n, b, o] = [namespace, bucket, object].map(encodeURIComponent);
+  return `${endpoint}/n/${n}/b/${b}/o/${o}`;
+}
 
 function authentication(common: Common, profile: OciProfile): SimpleAuthenticationDetailsProvider {
   const { tenancyId, userId, fingerprint, privateKey, passphrase, sessionToken } = profile;

@@ -1,12 +1,5 @@
 import { type ByteSource, type HttpAnswer, type HttpFetch, httpSource, StoreError } from '@gantry/disk';
-import type { OciClients } from './clients.ts';
-
-/** An object in a bucket. */
-export interface ObjectPlace {
-  readonly namespace: string;
-  readonly bucket: string;
-  readonly object: string;
-}
+import type { ObjectPlace, OciClients } from './clients.ts';
 
 /** One version of an object, which later readings are held to. */
 export interface ObjectVersion {
@@ -18,7 +11,7 @@ export interface ObjectVersion {
 
 /** What is there now. Throws STORE_NOT_FOUND when nothing is. */
 export async function objectVersion(clients: OciClients, place: ObjectPlace): Promise<ObjectVersion> {
-  const where = addressOf(clients, place);
+  const where = clients.objectAddress(place);
   const head = await clients.call(() =>
     clients.objects.headObject({
       namespaceName: place.namespace,
@@ -42,7 +35,7 @@ export async function objectSource(
   place: ObjectPlace,
   version: ObjectVersion,
 ): Promise<{ readonly source: ByteSource; readonly diskDigest: string | undefined }> {
-  const address = addressOf(clients, place);
+  const address = clients.objectAddress(place);
   let diskDigest: string | undefined;
   const signedFetch: HttpFetch = async (url, { method, headers, signal }) => {
     const signed = await clients.transport.sign(method, url, withOciEtag(headers));
@@ -57,12 +50,6 @@ export async function objectSource(
     where: `${address}: ETag ${version.etag} became ${source.version}`,
     hint: 'somebody wrote to it: start the import again in a new folder, into a bucket that nobody else writes to',
   });
-}
-
-/** The object's address at the endpoint of object storage. */
-export function addressOf(clients: OciClients, { namespace, bucket, object }: ObjectPlace): string {
-  const [n, b, o] = [namespace, bucket, object].map(encodeURIComponent);
-  return `${clients.objects.endpoint}/n/${n}/b/${b}/o/${o}`;
 }
 
 /** OCI's ETags stand without the quotation marks of RFC 9110, section 8.8.3: they are added, and taken off again. */
