@@ -120,6 +120,21 @@ test('the SDK asks with letters beyond ASCII in a query', async (t) => {
   assert.deepEqual(items, []);
 });
 
+test('a plus in a query is a space from all clients but the SDK of TypeScript', async (t) => {
+  const service = await startServiceWithOci(t, { listen: ['127.0.0.1:0', 'oci=127.0.0.1:0'] });
+  const client = service.identity();
+  const compartmentId = service.admin.tenancyId;
+  const list = async (compartment: string) => {
+    const path = `${compartments}?compartmentId=${compartmentId}&name=${compartment}`;
+    return (await send(service, { path })).status;
+  };
+  // Signed as it was sent, whatever becomes of it.
+  for (const name of ['a+b', 'a%20b', 'a%2Bb']) assert.equal(await list(name), 200, name);
+  const bad = await send(service, { path: `${compartments}?compartmentId=a+b` });
+  assert.match(bad.body.message ?? '', /"a b" is no OCID/);
+  await assert.rejects(client.listCompartments({ compartmentId: 'a+b' }), /"a\+b" is no OCID/);
+});
+
 test('a key that was deleted, and a user that was deleted, sign nothing any more', async (t) => {
   const service = await startServiceWithOci(t);
   const [first, second] = [await service.member('first'), await service.member('second')];
@@ -143,7 +158,10 @@ test('the dialect answers at the root of a listener of its own, and below /oci a
   assert.equal((await other.getUser({ userId })).user.id, userId);
   const health = await fetch(`${service.running.ociEndpoint}/healthz`);
   assert.equal(health.status, 404);
-  assert.equal((await fetch(`${service.running.address}/healthz`)).status, 200);
+  const native = await fetch(`${service.running.address}/healthz`);
+  assert.equal(native.status, 200);
+  // Longer than clients keep theirs: nothing is sent into a connection that was just closed.
+  for (const answer of [health, native]) assert.equal(answer.headers.get('keep-alive'), 'timeout=75');
 });
 
 test('an operation is done once for a retry token of a user', async (t) => {

@@ -1,12 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 
-/** Targets as they were sent, of requests whose prefix was cut off: signatures are made over these. */
+/** Targets as they were sent, of requests whose target was changed: signatures are made over these. */
 const sentTargets: WeakMap<IncomingMessage, string> = new WeakMap();
 
 /** The path and query of a request as its client sent them. */
 export function sentTarget(message: IncomingMessage): string {
   return sentTargets.get(message) ?? message.url ?? '/';
+}
+
+/** Keeps the target as it is now, before a dialect rewrites it; what was kept before stays. */
+export function keepSentTarget(message: IncomingMessage): void {
+  if (!sentTargets.has(message)) sentTargets.set(message, message.url ?? '/');
 }
 
 /**
@@ -23,7 +28,7 @@ export function dispatchByPrefix(
     const prefix = prefixes.find((each) => target.startsWith(`${each}/`));
     const dialect = prefix === undefined ? undefined : dialects[prefix];
     if (prefix === undefined || dialect === undefined) return native(request, response);
-    sentTargets.set(request, target);
+    keepSentTarget(request);
     request.url = target.slice(prefix.length);
     dialect.routing(request, response);
   };

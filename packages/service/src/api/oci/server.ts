@@ -6,11 +6,10 @@ import {
   LogController,
 } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
-import type { Principal } from '../../auth/tokens.ts';
-import { sentTarget } from '../front.ts';
+import { keepSentTarget, sentTarget } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
 import { answerOciError, OciError } from './errors.ts';
-import { parseQuery } from './query.ts';
+import { inOneWay, parseQuery } from './query.ts';
 import { type RequestAuthenticator, takeBodies } from './request.ts';
 
 export interface OciApiParts {
@@ -33,6 +32,10 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
     loggerInstance: parts.logger,
     serverFactory: httpServer,
     routerOptions: { maxParamLength: 4096, querystringParser: parseQuery },
+    rewriteUrl: (message) => {
+      keepSentTarget(message);
+      return inOneWay(message.url ?? '/', message.headers);
+    },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => crypto.randomUUID(),
     frameworkErrors: (error, request, reply) => void answerOciError(error, request, reply),
@@ -79,5 +82,3 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
 function withoutTokens(path = ''): string {
   return path.replace(/\/p\/[^/]+/, '/p/…');
 }
-
-export type { Principal };
