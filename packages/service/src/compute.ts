@@ -13,6 +13,7 @@ import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
 import { Instances } from './domain/instances.ts';
 import { ownObjectAddress } from './domain/object-address.ts';
+import { ObjectSources } from './domain/object-sources.ts';
 import type { Objects } from './domain/objects.ts';
 import type { PreAuthenticatedRequests } from './domain/pars.ts';
 import type { Region } from './domain/region.ts';
@@ -55,6 +56,7 @@ export interface Compute {
   readonly capabilitySchemas: CapabilitySchemas;
   readonly instances: Instances;
   readonly volumes: Volumes;
+  readonly objectSources: ObjectSources;
   readonly shapes: readonly Shape[];
   readonly handlers: JobHandlers;
   /** Forgets what was deleted a while ago. */
@@ -88,11 +90,11 @@ export function makeCompute(parts: ComputeParts): Compute {
     instances,
     volumes,
     shapes,
-    exports: new ImageExports({
-      ...parts,
-      images,
+    objectSources: new ObjectSources({
+      ...common,
       requireAddress: (url) => void requireGuardedAddress(url, guard),
     }),
+    exports: new ImageExports({ ...parts, images }),
     captures: new ImageCaptures({ ...parts, images, instances }),
     capabilitySchemas: new CapabilitySchemas({ ...parts, images }),
     handlers: {

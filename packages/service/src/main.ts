@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { makeMetrics } from './api/native/metrics.ts';
 import { nativeApi } from './api/native/server.ts';
 import { bySignature, readKeyId } from './api/oci/authentication.ts';
+import { ociComputeRoutes } from './api/oci/compute/compute.ts';
 import { ociIdentityRoutes } from './api/oci/identity.ts';
 import { objectStorageRoutes } from './api/oci/object-storage/routes.ts';
 import { openParRoutes } from './api/oci/pars.ts';
@@ -135,12 +136,14 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
         'vault-gc': vaultGcHandler(vault, views, database),
       },
     });
+    const jobs = new Jobs(queue, access);
     const idempotency = new Idempotency(database.kysely);
     await idempotency.forgetUnanswered();
     const oci = await ociApi({
       logger,
       authenticate: bySignature(new OciSignatures(database.kysely, readKeyId)),
       signedRoutes: [
+        ociComputeRoutes({ ...compute, region, jobs, idempotency }),
         ociIdentityRoutes({
           ...identity,
           tagNamespaces: new TagNamespaces(database, access, compartments, tagPolicy),
@@ -167,7 +170,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       uploads,
       ...compute,
       idempotency,
-      jobs: new Jobs(queue, access),
+      jobs,
       vaultJobs: new VaultJobs(queue, access),
       identity,
       dialects: { '/oci': oci },

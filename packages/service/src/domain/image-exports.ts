@@ -36,8 +36,6 @@ export interface ImageExportParts {
   readonly views: ImageViews;
   readonly access: Access;
   readonly images: Images;
-  /** Throws STORE_REFUSED for an address that is never sent to. */
-  readonly requireAddress: (url: string) => void;
   readonly wake: () => void;
 }
 
@@ -92,7 +90,6 @@ export class ImageExports {
   }
 
   async #requireTarget(principal: Principal, target: RequestedTarget): Promise<void> {
-    if (target.kind === 'url') this.#parts.requireAddress(target.url);
     if (target.kind !== 'object') return;
     requireObjectKey(target.key);
     const { database, access } = this.#parts;

@@ -1,0 +1,205 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { LaunchSource } from '../../../domain/instance-launch.ts';
+import type { Instance } from '../../../domain/instances.ts';
+import { launchOptionsInput } from '../../../domain/launch-options.ts';
+import { toJsonValue } from '../../../json.ts';
+import { OciError } from '../errors.ts';
+import { ifMatch } from '../if-match.ts';
+import { compartmentId, compartmentOcid, idInPath, toOcid } from '../ocid.ts';
+import { answerPage, cursorOf, pageQuery } from '../pages.ts';
+import { retryOnce } from '../retry.ts';
+import { sentTags, tagBody, tagFields } from '../tags.ts';
+import { displayName, listQuery, ordering, time, workRequestId } from './common.ts';
+import type { OciComputeParts } from './compute.ts';
+import { definedOnly } from './images.ts';
+
+const parameters = z.object({ instance: z.string() });
+const metadata = z.record(z.string(), z.string()).nullish();
+const shapeConfig = z.object({ ocpus: z.number().optional(), memoryInGBs: z.number().optional() }).nullish();
+const launchBody = z.object({
+  availabilityDomain: z.string().min(1).max(255),
+  compartmentId: z.string(),
+  displayName: displayName.nullish(),
+  shape: z.string().nullish(),
+  shapeConfig,
+  /** The older form of a source. */
+  imageId: z.string().nullish(),
+  sourceDetails: z
+    .discriminatedUnion('sourceType', [
+      z.object({
+        sourceType: z.literal('image'),
+        imageId: z.string(),
+        bootVolumeSizeInGBs: z.number().int().min(1).max(32_768).nullish(),
+      }),
+      z.object({ sourceType: z.literal('bootVolume'), bootVolumeId: z.string() }),
+    ])
+    .nullish(),
+  launchOptions: launchOptionsInput.nullish(),
+  metadata,
+  ...tagFields,
+});
+
+/** Instances of OCI's Compute service, as records. */
+export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
+  const { instances, idempotency, region } = parts;
+  const body = (instance: Instance) => toOciInstance(instance, region.name);
+  return async (app) => {
+    app.get(
+      '/20160918/instances',
+      {
+        schema: {
+          querystring: listQuery.extend({
+            availabilityDomain: z.string().optional(),
+            lifecycleState: z.string().optional(),
+          }),
+        },
+      },
+      async ({ query, principal }, reply) => {
+        const page = await instances.list(principal, {
+          ...ordering(query),
+          compartmentId: compartmentId(query.compartmentId),
+          name: query.displayName,
+          availabilityDomain: query.availabilityDomain,
+          state: query.lifecycleState,
+          startAfter: cursorOf(query.page),
+          limit: query.limit,
+        });
+        return answerPage(reply, page).map(body);
+      },
+    );
+    app.post('/20160918/instances', { schema: { body: launchBody } }, (request, reply) =>
+      retryOnce(idempotency, request, reply, 'LaunchInstance', async () => {
+        const sent = request.body;
+        const { instance, job } = await instances.launch(request.principal, {
+          compartmentId: compartmentId(sent.compartmentId),
+          availabilityDomain: sent.availabilityDomain,
+          name: sent.displayName ?? undefined,
+          shape: sent.shape ?? undefined,
+          shapeConfig: definedOnly(sent.shapeConfig ?? {}),
+          source: sourceOf(sent),
+          launchOptions: sent.launchOptions ?? undefined,
+          metadata: sent.metadata ?? {},
+          tags: definedOnly(sentTags(sent)),
+        });
+        const headers = { etag: instance.etag, 'opc-work-request-id': workRequestId(region.name, job) };
+        return { statusCode: 200, body: toJsonValue(body(instance)), headers };
+      }),
+    );
+    app.get('/20160918/instances/:instance', { schema: { params: parameters } }, async (request, reply) => {
+      const instance = await instances.get(request.principal, instanceId(request.params));
+      reply.header('etag', instance.etag);
+      return body(instance);
+    });
+    app.put(
+      '/20160918/instances/:instance',
+      {
+        schema: {
+          params: parameters,
+          body: z.object({
+            displayName: displayName.nullish(),
+            shape: z.string().nullish(),
+            shapeConfig,
+            metadata,
+            ...tagFields,
+          }),
+        },
+      },
+      (request, reply) =>
+        retryOnce(idempotency, request, reply, 'UpdateInstance', async () => {
+          const { body: sent, principal, params } = request;
+          const changes = {
+            name: sent.displayName ?? undefined,
+            shape: sent.shape ?? undefined,
+            shapeConfig: sent.shapeConfig == null ? undefined : definedOnly(sent.shapeConfig),
+            metadata: sent.metadata ?? undefined,
+            tags: definedOnly(sentTags(sent)),
+          };
+          const id = instanceId(params);
+          const { instance, job } = await instances.update(principal, id, changes, ifMatch(request));
+          const headers = { etag: instance.etag, 'opc-work-request-id': workRequestId(region.name, job) };
+          return { statusCode: 200, body: toJsonValue(body(instance)), headers };
+        }),
+    );
+    app.post(
+      '/20160918/instances/:instance',
+      { schema: { params: parameters, querystring: z.object({ action: z.string() }) } },
+      async ({ params, principal, query }) => instances.act(principal, instanceId(params), query.action),
+    );
+    app.delete(
+      '/20160918/instances/:instance',
+      {
+        schema: {
+          params: parameters,
+          querystring: z.object({ preserveBootVolume: z.stringbool().default(false) }),
+        },
+      },
+      async (request, reply) => {
+        const { params, principal, query } = request;
+        const options = { keepsBootVolume: query.preserveBootVolume, ifMatch: ifMatch(request) };
+        const job = await instances.terminate(principal, instanceId(params), options);
+        await reply.status(204).header('opc-work-request-id', workRequestId(region.name, job)).send();
+      },
+    );
+    app.get(
+      '/20160918/vnicAttachments',
+      { schema: { querystring: pageQuery.extend({ compartmentId: z.string() }) } },
+      async ({ query }) => {
+        compartmentId(query.compartmentId);
+        return [];
+      },
+    );
+    const refuseConsole = async () => {
+      throw new OciError(501, 'NotImplemented', 'instances here are records: they have no console');
+    };
+    app.route({
+      method: ['GET', 'POST'],
+      url: '/20160918/instanceConsoleHistories',
+      handler: refuseConsole,
+    });
+    app.route({
+      method: ['GET', 'POST'],
+      url: '/20160918/instanceConsoleConnections',
+      handler: refuseConsole,
+    });
+  };
+}
+
+function instanceId({ instance }: z.infer<typeof parameters>): string {
+  return idInPath(['instance'], instance);
+}
+
+function sourceOf({ sourceDetails, imageId }: z.infer<typeof launchBody>): LaunchSource {
+  if (sourceDetails?.sourceType === 'bootVolume')
+    return { kind: 'bootVolume', volumeId: idInPath(['bootvolume'], sourceDetails.bootVolumeId) };
+  const ocid = sourceDetails?.imageId ?? imageId;
+  if (ocid == null) throw new OciError(400, 'MissingParameter', 'sourceDetails says what to launch from');
+  const gigabytes = sourceDetails?.bootVolumeSizeInGBs;
+  const bootVolumeBytes = gigabytes == null ? undefined : gigabytes * 2 ** 30;
+  return { kind: 'image', imageId: idInPath(['image'], ocid), bootVolumeBytes };
+}
+
+function toOciInstance(instance: Instance, region: string) {
+  const { imageId, launchOptions } = instance;
+  const { launchMode: _, ...devices } = launchOptions ?? {};
+  const imageOcid = imageId === undefined ? undefined : toOcid('image', region, imageId);
+  return {
+    id: toOcid('instance', region, instance.id),
+    compartmentId: compartmentOcid(instance.compartmentId),
+    displayName: instance.name,
+    availabilityDomain: instance.availabilityDomain,
+    region,
+    shape: instance.shape,
+    shapeConfig: { ...instance.shapeConfig, vcpus: instance.shapeConfig.ocpus * 2 },
+    lifecycleState: instance.state,
+    metadata: instance.metadata,
+    timeCreated: time(instance.createdAtMs),
+    ...(imageOcid !== undefined && {
+      imageId: imageOcid,
+      sourceDetails: { sourceType: 'image', imageId: imageOcid },
+    }),
+    ...(instance.launchMode !== undefined && { launchMode: instance.launchMode }),
+    ...(launchOptions !== undefined && { launchOptions: devices }),
+    ...tagBody(instance.tags),
+  };
+}
