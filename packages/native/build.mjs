@@ -28,7 +28,16 @@ const stamp = join(buildFolder, 'built-from');
 const compiler = process.env.CC || 'cc';
 
 const flags = [
-  ...['-std=c11', '-O3', '-Wall', '-Wextra', '-Wpedantic', '-D_FILE_OFFSET_BITS=64', '-DNAPI_VERSION=8'],
+  ...[
+    '-std=c11',
+    '-O3',
+    '-ffp-contract=off',
+    '-Wall',
+    '-Wextra',
+    '-Wpedantic',
+    '-D_FILE_OFFSET_BITS=64',
+    '-DNAPI_VERSION=8',
+  ],
   ...['-fPIC', '-shared', '-fvisibility=hidden', '-fstack-protector-strong'],
 ];
 const linking = ['-Wl,--exclude-libs,ALL', '-Wl,-z,relro,-z,now', '-pthread', '-ldl'];

@@ -9,7 +9,7 @@
 #include "gantry_native.h"
 
 /* Of the interface Accelerator in packages/disk/src/io/accelerator.ts. */
-#define INTERFACE_VERSION 1
+#define INTERFACE_VERSION 2
 #define ARGUMENTS_MAX 4
 /* 2^53 - 1. */
 #define SAFE_INTEGER_MAX 9007199254740991.0
@@ -203,6 +203,16 @@ static napi_value adler32_of(napi_env env, napi_callback_info info) {
   return number_value(env, deflate_adler32(bytes.bytes, bytes.length));
 }
 
+/* looksIncompressible(bytes) */
+static napi_value looks_incompressible_of(napi_env env, napi_callback_info info) {
+  napi_value values[ARGUMENTS_MAX];
+  span bytes;
+  if (!read_arguments(env, info, 1, values) || !read_bytes(env, values[0], &bytes)) return NOTHING;
+  napi_value verdict = NOTHING;
+  napi_get_boolean(env, looks_incompressible(bytes.bytes, bytes.length, state_of(env)->last_seen), &verdict);
+  return verdict;
+}
+
 static void free_state(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
@@ -240,6 +250,7 @@ NAPI_MODULE_INIT() {
       {"compressInto", NULL, compress_into, NULL, NULL, NULL, napi_enumerable, NULL},
       {"decompressInto", NULL, decompress_into, NULL, NULL, NULL, napi_enumerable, NULL},
       {"adler32", NULL, adler32_of, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"looksIncompressible", NULL, looks_incompressible_of, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   if (napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions) != napi_ok ||
       !set_properties(env, exports))

@@ -16,7 +16,8 @@ interface Range {
 }
 
 /** As JavaScript sees it: with arguments of any kind. */
-type Addon = Record<'compressInto' | 'decompressInto' | 'adler32', (...args: unknown[]) => unknown> & {
+type Call = (...args: unknown[]) => unknown;
+type Addon = Record<'compressInto' | 'decompressInto' | 'adler32' | 'looksIncompressible', Call> & {
   nextData(...args: unknown[]): Range | undefined;
   readonly name: string;
   readonly interfaceVersion: number;
@@ -138,7 +139,7 @@ test('a descriptor that is not open, or that cannot seek, gives the error of the
 test('it says who it is', () => {
   assert.match(addon.name, /^native \(libdeflate [\d.]+, zstd [\d.]+\)$/);
   assert.ok(addon.name.includes(`zstd ${process.versions.zstd})`));
-  assert.equal(addon.interfaceVersion, 1);
+  assert.equal(addon.interfaceVersion, 2);
 });
 
 const compressions = ['deflate-raw', 'zlib', 'zstd'];
@@ -164,6 +165,7 @@ test('arguments of the wrong kind are refused', () => {
     assert.throws(() => addon.decompressInto(wrong, 'zlib', bytes), refused);
     assert.throws(() => addon.decompressInto(target, 'zlib', wrong), refused);
     assert.throws(() => addon.adler32(wrong), refused);
+    assert.throws(() => addon.looksIncompressible(wrong), refused);
   }
   for (const wrong of [undefined, null, 0, '', 'gzip', 'zstd\0', 'deflate-raw and more', {}]) {
     assert.throws(() => addon.compressInto(target, wrong, bytes, 1), refused);
@@ -176,7 +178,8 @@ test('arguments of the wrong kind are refused', () => {
     assert.throws(() => addon.nextData(0, wrong), refused);
   }
   assert.throws(() => addon.nextData(2 ** 31, 0), refused);
-  for (const call of [addon.compressInto, addon.decompressInto, addon.adler32, addon.nextData])
+  const { compressInto, decompressInto, adler32, looksIncompressible, nextData } = addon;
+  for (const call of [compressInto, decompressInto, adler32, looksIncompressible, nextData])
     assert.throws(() => call(), refused);
 });
 
@@ -213,6 +216,7 @@ test('memory that was given away is as good as none', () => {
     assert.equal(addon.decompressInto(target, kind, gone), undefined);
   }
   assert.equal(addon.adler32(gone), 1);
+  assert.equal(addon.looksIncompressible(gone), false);
 });
 
 test('Adler-32 is that of RFC 1950', () => {

@@ -12,12 +12,15 @@ typedef enum { DEFLATE_RAW, ZLIB, ZSTD } compression;
 #define DEFLATE_LEVEL_MAX 12
 #define ZSTD_LEVEL_MAX 22
 
+#define SEQUENCE_MEMORY_BITS 14
+
 /* What one thread keeps from call to call. Made when first needed; all null at the start. */
 typedef struct {
   struct libdeflate_compressor *deflate[DEFLATE_LEVEL_MAX + 1];
   struct libdeflate_decompressor *inflate;
   void *zstd_compressor;
   void *zstd_decompressor;
+  uint32_t last_seen[1 << SEQUENCE_MEMORY_BITS];
 } codecs;
 
 typedef enum {
@@ -44,6 +47,9 @@ codec_result zstd_decompress(codecs *state, const void *bytes, size_t length, vo
                              size_t *written, size_t *used);
 const char *zstd_version(void);
 void zstd_free(codecs *state);
+
+/* True when compression would save about one per cent at most. `last_seen` has 2^SEQUENCE_MEMORY_BITS places. */
+bool looks_incompressible(const uint8_t *bytes, size_t length, uint32_t *last_seen);
 
 typedef enum { DATA_FOUND, DATA_NONE, DATA_ERROR } data_result;
 

@@ -34,7 +34,7 @@ const MEMORY_BITS = 14;
 
 const windowCounts = new Uint8Array(256);
 const counts = new Uint32Array(256);
-/** Where a sequence with this hash was seen last. What an earlier call left is checked as if it were this one's. */
+/** Where a sequence with this hash was seen last. */
 const lastSeen = new Uint32Array(2 ** MEMORY_BITS);
 
 /**
@@ -85,6 +85,8 @@ function skew(total: number): number {
 /** True when four bytes come again in a way that a repetition of a KiB hardly avoids. */
 function repeats(bytes: Uint8Array): boolean {
   const view = viewOf(bytes);
+  // What an earlier call left would show in the verdict now and then.
+  lastSeen.fill(0);
   for (let start = 0; start + LOOKUP_STRIDE <= bytes.length; start += LOOKUP_STRIDE) {
     const first = start + ((start / LOOKUP_STRIDE) % PHASES) * LOOKUP_STEP;
     for (let at = first; at < first + REMEMBERED_STRIDE; at++) {

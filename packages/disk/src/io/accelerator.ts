@@ -34,4 +34,6 @@ export interface Accelerator {
   ): { readonly writtenBytes: number; readonly usedBytes: number } | undefined;
   /** Of RFC 1950, section 8: what ends a zlib stream. */
   adler32(bytes: Uint8Array): number;
+  /** The verdict of bytes/incompressible.ts, several times as soon: never another, as what is written depends on it. */
+  looksIncompressible(bytes: Uint8Array): boolean;
 }

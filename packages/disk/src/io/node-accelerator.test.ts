@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { type ExecFileException, execFile } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import fc from 'fast-check';
+import { looksIncompressible } from '../bytes/incompressible.ts';
 import { testFolder } from '../formats/images.testkit.ts';
+import { accelerator } from './node-accelerator.ts';
 
 const here = new URL('.', import.meta.url);
 
@@ -120,4 +124,39 @@ test('damaged data never ends the process nor leaves its target, and both tiers 
   assert.equal(status, 0, stderr);
   const { accepted, refused, lenient } = JSON.parse(stdout);
   assert.ok(accepted > 1000 && refused > 1000 && lenient < 100, stdout);
+});
+
+test('what is worth compressing does not depend on the accelerator', () => {
+  const native = accelerator();
+  assert.ok(native !== undefined);
+  const noise = (seed: number, lengthBytes: number) =>
+    createCipheriv('aes-128-ctr', Buffer.alloc(16, seed), Buffer.alloc(16)).update(Buffer.alloc(lengthBytes));
+  const verdicts = new Set<boolean>();
+  fc.assert(
+    fc.property(
+      fc.nat({ max: 5 }),
+      fc.integer({ min: 0, max: 140_000 }),
+      // Islands in the noise: what they are made of, how long, how far apart.
+      fc.constantFrom('zeros', 'text', 'earlier', 'skewed', 'nothing'),
+      fc.integer({ min: 1, max: 3000 }),
+      fc.integer({ min: 64, max: 40_000 }),
+      (seed, lengthBytes, kind, islandBytes, gapBytes) => {
+        const bytes = noise(seed, lengthBytes);
+        for (let at = gapBytes; kind !== 'nothing' && at < lengthBytes; at += gapBytes + islandBytes) {
+          const island = bytes.subarray(at, at + islandBytes);
+          if (kind === 'zeros') island.fill(0);
+          else if (kind === 'text') island.fill('the same words again, and a few others ');
+          else if (kind === 'earlier') bytes.copyWithin(at, 0, islandBytes);
+          else for (const [i, byte] of island.entries()) island[i] = byte & 0xfc;
+        }
+        const verdict = looksIncompressible(bytes);
+        assert.equal(native.looksIncompressible(bytes), verdict);
+        // Nor on what was looked at before.
+        assert.equal(looksIncompressible(bytes), verdict);
+        verdicts.add(verdict);
+      },
+    ),
+    { numRuns: 300 },
+  );
+  assert.equal(verdicts.size, 2);
 });

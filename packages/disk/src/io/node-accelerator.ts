@@ -6,7 +6,7 @@ import type { Accelerator } from './accelerator.ts';
 
 const PACKAGE = '@gantry/native';
 /** An addon that was built for other sources than these is not used. */
-const INTERFACE_VERSION = 1;
+const INTERFACE_VERSION = 2;
 /** Tells threads where the addon lies; empty for those that are to go without. */
 const ADDON_PATH = 'gantry.accelerator';
 

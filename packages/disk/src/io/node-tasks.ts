@@ -111,9 +111,13 @@ function packUnit(task: PackTask, target: Uint8Array, unit: Uint8Array, stored: 
     stored && stored.bytes.length + 6 <= limitBytes ? passInto(target, stored, unit, compression) : 0;
   if (passedBytes > 0) return passedBytes;
   // zstd sees it by itself, and sooner.
-  if (compression !== 'zstd' && looksIncompressible(unit)) return -1;
+  if (compression !== 'zstd' && isIncompressible(unit)) return -1;
   const lengthBytes = compressInto(target, compression, unit, { windowBits, openEnd });
   return lengthBytes === 0 || lengthBytes > limitBytes ? -1 : lengthBytes;
+}
+
+function isIncompressible(unit: Uint8Array): boolean {
+  return accelerator()?.looksIncompressible(unit) ?? looksIncompressible(unit);
 }
 
 /** Compressed data as it is stored, in the frame that is asked for; 0 when it would have to be made anew. */
