@@ -2,7 +2,10 @@ import { spawnSync } from 'node:child_process';
 
 /** Debian's packages with the programs that the tests compare with or build, and why each is here. */
 const peers = {
-  'qemu-utils': 'qemu-img: reads and writes every common format',
+  'qemu-utils': 'qemu-img: reads and writes every common format; qemu-nbd and qemu-io speak NBD',
+  'libnbd-bin': 'nbdinfo and nbdcopy, a second client of NBD',
+  'python3-libnbd': 'the same client call by call, for requests that no tool sends',
+  nbdkit: 'a second server of NBD, which also fails and lacks things on demand',
   'qemu-system-x86': 'starts machines: the hypervisor that command lines are made for',
   'libvirt-clients': 'virsh defines written domains with the test driver of libvirt',
   libvirt0: 'see libvirt-clients; carries the grammar of domains',

@@ -29,6 +29,7 @@ export {
   type ResolvedReference,
   suppliedReferences,
 } from './disk/reference-gate.ts';
+export type { WritableDisk } from './disk/writable-disk.ts';
 export { withZerosFound } from './disk/zero-detection.ts';
 export {
   ImageError,
@@ -53,10 +54,12 @@ export type {
 } from './formats/format.ts';
 export { type OpenDiskOptions, openDisk } from './formats/open.ts';
 export { probeFormat } from './formats/probe.ts';
+export { createOverlay, type OverlayOptions, openOverlay } from './formats/qcow2/overlay-file.ts';
 export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-layout.ts';
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { Accelerator } from './io/accelerator.ts';
 export { blobSource } from './io/blob.ts';
+export type { SocketAddress } from './io/byte-channel.ts';
 export { byteChunks } from './io/byte-chunks.ts';
 export type { ByteSink } from './io/byte-sink.ts';
 export { type ByteRange, type ByteSource, readStructure } from './io/byte-source.ts';
@@ -91,6 +94,10 @@ export { patchFile } from './io/node-patch.ts';
 export { workInCallingThread } from './io/node-work.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
+export { isNbdAddress, type NbdAddress, nbdAddressText, parseNbdAddress } from './nbd/address.ts';
+export { type NbdClientOptions, type NbdSource, nbdSource, openNbd } from './nbd/client.ts';
+export type { NbdExport } from './nbd/export.ts';
+export { type NbdServer, type NbdServerOptions, serveNbd } from './nbd/server.ts';
 export { type CheckForOptions, type ConsumerReport, checkFor } from './profiles/check-for.ts';
 export { consumerNamed, consumers } from './profiles/consumers.ts';
 export {

@@ -1,4 +1,5 @@
 import { roundDown, roundUp } from '../bytes/numbers.ts';
+import { delegatedDisk } from '../disk/delegated-disk.ts';
 import type { Disk, Extent, ExtentKind } from '../disk/disk.ts';
 import { invariant } from '../errors.ts';
 import type { ByteRange, ByteSource } from '../io/byte-source.ts';
@@ -19,44 +20,55 @@ export interface NbdClientOptions {
 /** Reads are asked for in pieces of at most this, which servers work on at the same time. */
 const PIECE_BYTES: number = 1024 * 1024;
 
+/** The bytes of an export, and the disk that they are. */
+export interface NbdSource extends ByteSource {
+  /** With extents by block status. It is gone when the source is closed. */
+  readonly disk: Disk;
+}
+
 /**
  * An export of an NBD server as a disk: `nbd://HOST:PORT/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`. Its bytes are
  * taken as the disk, never as the file of some format. Its extents are those of base:allocation, or all data where the
  * server has none. Throws StoreError; a broken connection is not made again.
  */
 export async function openNbd(address: string, options: NbdClientOptions = {}): Promise<Disk> {
-  const client = await NbdClient.connect(address, options);
-  const { remote } = client;
-  return {
-    format: 'nbd',
-    virtualSizeBytes: remote.sizeBytes,
-    details: {
-      description: remote.description ?? null,
-      readOnly: hasFlag(remote.flags, EXPORT_FLAG.readOnly),
-      structuredReplies: remote.hasStructuredReplies,
-      blockStatus: remote.allocationId !== undefined,
-      minimumBlockSizeBytes: remote.minimumBlockBytes,
-    },
-    warnings: [],
-    extents: (from, to, signal) => client.extents(from, to, signal),
-    read: (offset, into, signal) => client.read(offset, into, signal),
-    close: () => client.close(),
-  };
+  const source = await nbdSource(address, options);
+  return delegatedDisk(source.disk, { close: () => source.close() });
 }
 
-/** The bytes of an export as a source, to be read as the file of a format that the caller names. */
-export async function nbdSource(address: string, options: NbdClientOptions = {}): Promise<ByteSource> {
+/** As `openNbd`, with the bytes as a source too, to be read as the file of a format that the caller names. */
+export async function nbdSource(address: string, options: NbdClientOptions = {}): Promise<NbdSource> {
   const client = await NbdClient.connect(address, options);
+  const read = client.read.bind(client);
   return {
     name: address,
     lengthBytes: client.remote.sizeBytes,
-    read: (offset, into, signal) => client.read(offset, into, signal),
+    read,
     async *allocatedRanges(from, to, signal): AsyncGenerator<ByteRange> {
       for await (const { kind, offsetBytes, lengthBytes } of client.extents(from, to, signal)) {
         if (kind === 'data') yield { offsetBytes, lengthBytes };
       }
     },
+    disk: {
+      format: 'nbd',
+      virtualSizeBytes: client.remote.sizeBytes,
+      details: detailsOf(client.remote),
+      warnings: [],
+      extents: (from, to, signal) => client.extents(from, to, signal),
+      read,
+      async close() {},
+    },
     close: () => client.close(),
+  };
+}
+
+function detailsOf(remote: RemoteExport): Disk['details'] {
+  return {
+    description: remote.description ?? null,
+    readOnly: hasFlag(remote.flags, EXPORT_FLAG.readOnly),
+    structuredReplies: remote.hasStructuredReplies,
+    blockStatus: remote.allocationId !== undefined,
+    minimumBlockSizeBytes: remote.minimumBlockBytes,
   };
 }
 

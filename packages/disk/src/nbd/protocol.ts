@@ -42,24 +42,23 @@ export const OPTION = {
   setMetaContext: 10,
 } as const;
 
-const ERROR_REPLY = 2 ** 31;
-/** NBD_REP_*. */
+/** NBD_REP_*; of errors, bit 31 is set. */
 export const REPLY = {
   ack: 1,
   server: 2,
   info: 3,
   metaContext: 4,
-  errUnsupported: ERROR_REPLY + 1,
-  errPolicy: ERROR_REPLY + 2,
-  errInvalid: ERROR_REPLY + 3,
-  errTlsRequired: ERROR_REPLY + 5,
-  errUnknown: ERROR_REPLY + 6,
-  errShutdown: ERROR_REPLY + 7,
-  errTooBig: ERROR_REPLY + 9,
+  errUnsupported: 0x80000001,
+  errPolicy: 0x80000002,
+  errInvalid: 0x80000003,
+  errTlsRequired: 0x80000005,
+  errUnknown: 0x80000006,
+  errShutdown: 0x80000007,
+  errTooBig: 0x80000009,
 } as const;
 
 export function isErrorReply(type: number): boolean {
-  return type >= ERROR_REPLY;
+  return type >= 2 ** 31;
 }
 
 /** NBD_INFO_*. */
@@ -86,8 +85,7 @@ export const CHUNK = {
   offsetData: 1,
   offsetHole: 2,
   blockStatus: 5,
-  error: 2 ** 15 + 1,
-  errorOffset: 2 ** 15 + 2,
+  error: 0x8001,
 } as const;
 export const CHUNK_DONE = 1;
 

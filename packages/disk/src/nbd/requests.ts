@@ -171,7 +171,7 @@ export class Requests {
       request.into?.fill(0, at, at + view.getUint32(8));
     } else if (type === CHUNK.blockStatus && request.allocationId !== undefined) {
       await this.#status(request, request.allocationId, lengthBytes);
-    } else if (type >= CHUNK.error - 1) {
+    } else if (type >= 2 ** 15) {
       await this.#errorChunk(request, lengthBytes);
     } else throw this.#wrong(`an answer has a part of type ${type} and ${lengthBytes} bytes`);
     if (isLast) this.#finish(cookie, request);

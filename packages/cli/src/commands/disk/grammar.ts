@@ -27,7 +27,8 @@ const sourceLengthOption = () =>
 const CONSUMERS = 'virtualbox, vmware, hyper-v, azure, aws, oci, ims, qemu or proxmox';
 const forOption = (description: string) => new Option('--for <consumer>', `${description}: ${CONSUMERS}`);
 
-const FILE = 'disk image: a path, an http(s) address that answers ranges, or - for standard input';
+const FILE =
+  'disk image: a path, an http(s) address that answers ranges, an nbd address, or - for standard input';
 
 export function addDiskCommands(program: Command): void {
   const disk = program
@@ -97,6 +98,7 @@ export function addDiskCommands(program: Command): void {
     .action(action(() => import('./compare.ts')));
   addConvert(disk);
   addMeasure(disk);
+  addServe(disk);
   disk
     .command('digest')
     .description('print the disk digest, the same for every format, then the virtual size in bytes')
@@ -109,6 +111,37 @@ export function addDiskCommands(program: Command): void {
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk digest vm.qcow2\n')
     .action(action(() => import('./digest.ts')));
+}
+
+function addServe(disk: Command): void {
+  disk
+    .command('serve')
+    .description('serve the disk of an image by NBD until it is interrupted')
+    .argument('<file>', FILE)
+    .option('--socket <path>', 'listen at a socket in the file system, which only you can connect to')
+    .option(
+      '--listen <host:port>',
+      'listen at a TCP port; port 0 takes a free one (default: 127.0.0.1:10809)',
+    )
+    .option('--allow-remote', 'listen at an address that other machines reach: NBD asks for no password')
+    .option('--export <name>', 'name of the export', '')
+    .option(
+      '--overlay <file>',
+      'let clients write, and keep what they change in this qcow2 file; made when absent',
+    )
+    .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
+    .addOption(referenceOption())
+    .addOption(referencesFromOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  gantry disk serve vm.vmdk --socket /tmp/vm.sock\n' +
+        '  gantry disk serve vm.oci --overlay changes.qcow2\n',
+    )
+    .action(action(() => import('./serve.ts')));
 }
 
 function addConvert(disk: Command): void {

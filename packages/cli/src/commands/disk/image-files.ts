@@ -9,6 +9,9 @@ import {
   formatNamed,
   formats,
   httpSource,
+  isNbdAddress,
+  type NbdSource,
+  nbdSource,
   type OpenOptions,
   openDisk,
   probeFormat,
@@ -83,6 +86,7 @@ export class ImageFiles {
     const { format, inAnyOrder, ...selected } = choice;
     if (format !== undefined) requireFormatName(format, '--from');
     const source = await this.#openOwn(file, inAnyOrder);
+    if (format === undefined && isExport(source)) return { source, disk: this.#exported(source, choice) };
     const disk = await inFile(arrivingName(file), () =>
       openDisk(source, {
         format,
@@ -105,7 +109,9 @@ export class ImageFiles {
     if (format !== undefined) requireFormatName(format, '--from');
     const source = await this.#openOwn(file, true);
     return inFile(arrivingName(file), async () => {
-      const known = format === undefined ? await probeFormat(source, this.#signal) : formatNamed(format);
+      // What a guest wrote to a disk does not say what the disk is.
+      const declared = format ?? (isExport(source) ? 'raw' : undefined);
+      const known = declared === undefined ? await probeFormat(source, this.#signal) : formatNamed(declared);
       const { snapshot, member } = this.#options;
       return work(source, known, { references: this.#references, signal: this.#signal, snapshot, member });
     });
@@ -113,7 +119,15 @@ export class ImageFiles {
 
   /** The local files among those that were opened. */
   get localFiles(): readonly string[] {
-    return this.#sources.map(({ file }) => file).filter((file) => file !== '-' && !isHttpAddress(file));
+    return this.#sources
+      .map(({ file }) => file)
+      .filter((file) => file !== '-' && !isHttpAddress(file) && !isNbdAddress(file));
+  }
+
+  /** An export is the disk itself. */
+  #exported({ disk }: NbdSource, { snapshot, member }: OpenChoice): Disk {
+    if (snapshot === undefined && member === undefined) return disk;
+    throw usageError('an NBD export is one disk', 'leave --snapshot and --member away, or say --from');
   }
 
   /**
@@ -123,6 +137,11 @@ export class ImageFiles {
   async requireUnchanged(): Promise<void> {
     for (const disk of this.#disks) await disk.drain?.(this.#signal);
     for (const source of this.#own) await source.drain?.(this.#signal);
+    await this.requireFilesUnchanged();
+  }
+
+  /** Throws STORE_CHANGED when any of the files was written to since it was opened. */
+  async requireFilesUnchanged(): Promise<void> {
     for (const { source } of this.#sources) await requireUnchanged(source);
   }
 
@@ -164,11 +183,15 @@ export class ImageFiles {
         'name a file',
       );
     }
-    const source = isHttpAddress(file)
-      ? await httpSource(file, { signal: this.#signal })
-      : await openFile(file);
+    const source = await this.#sourceAt(file);
     this.#sources.push({ file, source });
     return source;
+  }
+
+  async #sourceAt(file: string): Promise<ByteSource> {
+    if (isHttpAddress(file)) return httpSource(file, { signal: this.#signal });
+    if (isNbdAddress(file)) return nbdSource(file, { signal: this.#signal });
+    return openFile(file);
   }
 
   #parseReference(text: string): [string, () => Promise<ResolvedReference>] {
@@ -194,6 +217,10 @@ async function openFile(file: string): Promise<ByteSource> {
     );
   }
   return fileSource(file);
+}
+
+function isExport(source: ByteSource): source is NbdSource {
+  return isNbdAddress(source.name);
 }
 
 export function isHttpAddress(text: string): boolean {

@@ -10,7 +10,7 @@ import { qcow2Geometry, REFCOUNT_BYTES } from './geometry.ts';
 import { DISK_DIGEST_EXTENSION, type Qcow2Header, readHeader } from './header.ts';
 import { OverlayDisk } from './overlay-disk.ts';
 import { OverlayTables } from './overlay-tables.ts';
-import { type BackingName, headerCluster } from './write-header.ts';
+import { headerCluster } from './write-header.ts';
 
 const CLUSTER_BYTES: number = 64 * KIB;
 /** What qemu calls formats that have another name here. */
@@ -23,7 +23,7 @@ export interface OverlayOptions {
    * How the overlay names the image of that disk, so that both can be read together later. Without a format nobody
    * can: right where the name alone does not lead to the disk, as with a snapshot.
    */
-  readonly backing: BackingName;
+  readonly backing: { readonly name: string; readonly format: string | undefined };
 }
 
 /**
