@@ -172,7 +172,7 @@ export class Compartments {
     return row;
   }
 
-  /** A grant anywhere makes its compartment visible, all below it, and the way to it. */
+  /** The root is everybody's; a grant makes its compartment visible, all below it, and the way to it. */
   async #visible(
     principal: Principal,
     all: readonly CompartmentRow[],
@@ -186,7 +186,7 @@ export class Compartments {
       return path;
     };
     const granted = new Set(grants.map((grant) => grant.compartment_id));
-    const ways = new Set([...granted].flatMap(pathOf));
+    const ways = new Set([principal.tenancyId, ...[...granted].flatMap(pathOf)]);
     return ({ id }) => ways.has(id) || pathOf(id).some((above) => granted.has(above));
   }
 }

@@ -9,9 +9,13 @@ export const CONNECTION_IDLE_MS = 120_000;
  */
 export const KEEP_ALIVE_MS = 75_000;
 
-/** A server with these times; how long a request may take is not limited. */
+/** For the head of a request, which is at most 16 KiB. */
+const HEAD_MS = 60_000;
+
+/** A server with these times; how long a request as a whole may take is not limited. */
 export function httpServer(listener: RequestListener): Server {
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, listener);
+  const times = { keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEAD_MS, requestTimeout: 0 };
+  const server = createServer(times, listener);
   server.setTimeout(CONNECTION_IDLE_MS);
   return server;
 }
