@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { models } from 'oci-core';
 import type { ObjectPlace } from '../oci/clients.ts';
-import { objectVersion } from '../oci/object-source.ts';
-import { isNotFound, OciRefusal } from '../oci/refusal.ts';
-import { polled, WorkFailed, waitForWork } from '../oci/work-requests.ts';
+import { exportedVersion, getImage, startExport, waitForImage } from '../oci/images.ts';
+import { OciRefusal } from '../oci/refusal.ts';
+import { WorkFailed } from '../oci/work-requests.ts';
 import type { ImportRun } from './run.ts';
 import type { ImageStep, ImportState, ObjectStep } from './state.ts';
 
@@ -20,7 +20,7 @@ export async function createImage(run: ImportRun): Promise<void> {
   const id = image.id ?? '';
   meter.part('create image', 0.25);
   try {
-    await waitForImage(run, id, image.workRequestId, (percent) =>
+    await waitForImage(run.clients, id, image.workRequestId ?? '', (percent) =>
       meter.part('create image', 0.25 + 0.75 * (percent / 100)),
     );
   } catch (error) {
@@ -86,10 +86,12 @@ export async function exportImage(run: ImportRun): Promise<void> {
   const { object } = journal.state;
   meter.part('export image', 0.0625);
   try {
-    await waitForImage(run, imageId, object.workRequestId, (percent) =>
+    await waitForImage(clients, imageId, object.workRequestId ?? '', (percent) =>
       meter.part('export image', 0.0625 + 0.9375 * (percent / 100)),
     );
-    await journal.save({ object: { ...object, version: await exportedVersion(run) } });
+    await journal.save({
+      object: { ...object, version: await exportedVersion(clients, objectPlace(journal.state)) },
+    });
   } catch (error) {
     if (error instanceof WorkFailed) await journal.save({ object: { retryToken: randomUUID() } });
     throw error;
@@ -100,57 +102,11 @@ export async function exportImage(run: ImportRun): Promise<void> {
 
 async function askForExport({ clients, journal }: ImportRun, imageId: string): Promise<ObjectStep> {
   const { retryToken } = journal.state.object;
-  const { namespace, bucket, object } = objectPlace(journal.state);
   // Nobody else knows the image: when it is at it, an earlier process asked for that, and the answer was lost.
-  const { image } = await clients.call(() => clients.compute.getImage({ imageId }));
-  if (image.lifecycleState === 'EXPORTING') return { retryToken, workRequestId: '' };
-  const exportImageDetails = {
-    destinationType: 'objectStorageTuple',
-    namespaceName: namespace,
-    bucketName: bucket,
-    objectName: object,
-    exportFormat: 'OCI' as models.ExportImageDetails.ExportFormat,
-  } as models.ExportImageViaObjectStorageTupleDetails;
-  const { opcWorkRequestId } = await clients.call(() =>
-    clients.compute.exportImage({ imageId, exportImageDetails, opcRetryToken: retryToken }),
-  );
-  return { retryToken, workRequestId: opcWorkRequestId ?? '' };
-}
-
-/** An export that failed leaves an image that is AVAILABLE, and no object. */
-async function exportedVersion({ clients, journal }: ImportRun): Promise<NonNullable<ObjectStep['version']>> {
+  const { lifecycleState } = await getImage(clients, imageId);
+  if (lifecycleState === 'EXPORTING') return { retryToken, workRequestId: '' };
   const place = objectPlace(journal.state);
-  try {
-    return await objectVersion(clients, place);
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-    throw new WorkFailed(
-      'OCI says that the export has ended, and there is no object',
-      `${place.bucket}/${place.object}`,
-      'see that the user may write to the bucket, then go on with the same command: the image is kept',
-    );
-  }
-}
-
-/** Waits for the work on an image, and until the image itself says that it is done. */
-async function waitForImage(
-  { clients }: ImportRun,
-  imageId: string,
-  workRequestId: string | undefined,
-  onPercent: (percent: number) => void,
-): Promise<void> {
-  if (workRequestId) await waitForWork(clients, workRequestId, onPercent);
-  const { lifecycleState } = await polled(
-    clients.signal,
-    async () => (await clients.call(() => clients.compute.getImage({ imageId }))).image,
-    (image) => !['PROVISIONING', 'IMPORTING', 'EXPORTING'].includes(image.lifecycleState),
-  );
-  if (lifecycleState === 'AVAILABLE') return;
-  throw new WorkFailed(
-    `the image ended as ${lifecycleState}`,
-    imageId,
-    'see the work requests of the compartment for the reason, then go on with the same command',
-  );
+  return { retryToken, workRequestId: await startExport(clients, imageId, place, retryToken) };
 }
 
 export function objectPlace({ request, cloudName }: ImportState): ObjectPlace {

@@ -115,7 +115,7 @@ test('what cannot be removed is listed with how to remove it', async (t) => {
     object?.remove ?? '',
     /^oci os object delete --namespace ns --bucket-name exports --object-name web-01-/,
   );
-  assert.equal(image?.remove, `oci compute image delete --image-id ${cloud.images[0]?.id}`);
+  assert.equal(image?.remove, `oci compute image delete --image-id ${cloud.images[0]?.id} --region local`);
   assert.match(image?.why ?? '', /409 Conflict/);
 });
 

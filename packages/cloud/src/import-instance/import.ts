@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { StoreError, storeError } from '@gantry/disk';
 import { freeBytesIn } from '../disk-writer.ts';
 import { connectOci, type OciClients } from '../oci/clients.ts';
+import { namespaceOf, requireBucket } from '../oci/images.ts';
 import { type InstanceFacts, readInstance } from '../oci/instance-facts.ts';
 import { readOciProfile } from '../oci/profile.ts';
 import { type ImportListener, ImportMeter } from './progress.ts';
@@ -128,7 +129,7 @@ async function goOn(clients: OciClients, journal: ImportJournal, tools: ImportTo
 async function plan(clients: OciClients, wish: ImportWish, configFile: string): Promise<ImportPlan> {
   const instance = await readInstance(clients, wish.instanceId);
   const namespace = await namespaceOf(clients);
-  await clients.call(() => clients.objects.getBucket({ namespaceName: namespace, bucketName: wish.bucket }));
+  await requireBucket(clients, namespace, wish.bucket);
   const name = wish.name ?? instance.name;
   const baseName = fileNameOf(name);
   const folder = resolve(wish.folder ?? baseName);
@@ -151,11 +152,6 @@ async function plan(clients: OciClients, wish: ImportWish, configFile: string): 
     // A table entry of 4 bytes, twice, for each grain of 64 KiB, and the front.
     mostBytes: bootVolumeBytes + Math.ceil(bootVolumeBytes / 8192) + 2 ** 20,
   };
-}
-
-async function namespaceOf(clients: OciClients): Promise<string> {
-  const { value } = await clients.call(() => clients.objects.getNamespace({}));
-  return value;
 }
 
 /** What a file system takes, and a shell, and an object's name. */

@@ -3,6 +3,7 @@ import type { DiskCheckpoint, ReadBack } from '../disk-writer.ts';
 import { Journal } from '../journal.ts';
 import type { InstanceFacts } from '../oci/instance-facts.ts';
 import type { ObjectVersion } from '../oci/object-source.ts';
+import type { Leftover } from '../oci/removal.ts';
 
 /** What was asked for: enough to connect again and to go on. */
 export interface ImportRequest {
@@ -48,15 +49,6 @@ export interface WrittenDisk extends ReadBack {
   readonly lengthBytes: number;
   /** How the digest was made sure of. */
   readonly proof: 'service' | 'read-back';
-}
-
-/** Something in the cloud that could not be removed. */
-export interface Leftover {
-  readonly kind: 'image' | 'object';
-  readonly id: string;
-  readonly why: string;
-  /** A command of the OCI CLI. */
-  readonly remove: string;
 }
 
 export interface ImportState {
