@@ -14,8 +14,8 @@ const GAP_BYTES = 4096;
 /** Most bytes of one such read: short enough that a cache in front of a network keeps them. */
 const GROUP_BYTES = 768 * 1024;
 const DECOMPRESSIONS_AT_ONCE = 16;
-/** What is read at once to look at markers, which stand a record apart. */
-const MARKER_WINDOW_BYTES = 256 * 1024;
+/** What is read at once to look at markers, which stand a record apart: each read costs the calling thread time. */
+const MARKER_WINDOW_BYTES = 1024 * 1024;
 
 interface StoredGrain {
   readonly run: CompressedRun;
@@ -29,7 +29,9 @@ export class CompressedGrains {
   /** Grains of which only a part was asked for, by their offset in the disk: the rest mostly comes next. */
   readonly #cache = new Map<number, Uint8Array>();
   /** A part of the file that markers were looked at in last. */
-  #window: { readonly startBytes: number; readonly bytes: Uint8Array } | undefined;
+  #window:
+    | { readonly startBytes: number; readonly endBytes: number; readonly memory: Uint8Array }
+    | undefined;
 
   constructor(source: ByteSource, grainBytes: number) {
     this.#source = source;
@@ -88,22 +90,25 @@ export class CompressedGrains {
     };
   }
 
+  /** A copy: the window may be another's a moment later. */
   async #marker(fileOffsetBytes: number, signal?: AbortSignal): Promise<Uint8Array> {
-    const held = this.#window;
     const end = fileOffsetBytes + GRAIN_MARKER_BYTES;
-    if (
-      held !== undefined &&
-      fileOffsetBytes >= held.startBytes &&
-      end <= held.startBytes + held.bytes.length
-    ) {
-      return held.bytes.subarray(fileOffsetBytes - held.startBytes, end - held.startBytes);
+    let window = this.#window;
+    if (window === undefined || fileOffsetBytes < window.startBytes || end > window.endBytes) {
+      const windowBytes = this.#source.sequential ? GRAIN_MARKER_BYTES : MARKER_WINDOW_BYTES;
+      // Nobody else reads into it meanwhile.
+      this.#window = undefined;
+      const memory = window?.memory ?? new Uint8Array(windowBytes);
+      const endBytes = Math.min(fileOffsetBytes + windowBytes, this.#source.lengthBytes);
+      await this.#source.read(fileOffsetBytes, memory.subarray(0, endBytes - fileOffsetBytes), signal);
+      window = { startBytes: fileOffsetBytes, endBytes, memory };
+      this.#window = window;
     }
-    const windowBytes = this.#source.sequential ? GRAIN_MARKER_BYTES : MARKER_WINDOW_BYTES;
-    const length = Math.min(windowBytes, this.#source.lengthBytes - fileOffsetBytes);
-    const bytes = new Uint8Array(length);
-    await this.#source.read(fileOffsetBytes, bytes, signal);
-    this.#window = { startBytes: fileOffsetBytes, bytes };
-    return bytes.subarray(0, GRAIN_MARKER_BYTES);
+    // At the end of the file it may be cut.
+    return window.memory.slice(
+      fileOffsetBytes - window.startBytes,
+      Math.min(end, window.endBytes) - window.startBytes,
+    );
   }
 
   #keep(run: CompressedRun, plain: Uint8Array): void {
