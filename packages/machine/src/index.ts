@@ -1,4 +1,6 @@
 export { completeMachine } from './complete.ts';
+export { readLibvirtDomain } from './descriptors/libvirt/read.ts';
+export { type LibvirtDomainOptions, writeLibvirtDomain } from './descriptors/libvirt/write.ts';
 export { readOciMetadata } from './descriptors/oci-metadata/read.ts';
 export { writeOciMetadata } from './descriptors/oci-metadata/write.ts';
 export type {
