@@ -1,3 +1,7 @@
+export type { CloudAccount, CloudProgress, CloudTools } from './image-recipes/cloud-image.ts';
+export { RecipeFailed } from './image-recipes/cloud-image.ts';
+export { type Replica, type ReplicaWish, replicateCloudImage } from './image-recipes/replicate.ts';
+export { type SharedImage, type ShareWish, shareCloudImage } from './image-recipes/share.ts';
 export {
   type ImportOutcome,
   type ImportPlan,

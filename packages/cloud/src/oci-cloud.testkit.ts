@@ -50,6 +50,10 @@ export interface TestCloud {
   readonly images: CloudImage[];
   /** ETags by name. */
   readonly objects: Map<string, string>;
+  /** Other clouds that objects are copied to. */
+  readonly regions: Map<string, TestCloud>;
+  /** What pre-authenticated requests were asked for. */
+  readonly pars: object[];
   readonly faults: Faults;
   /** `METHOD path` of every request, in order. */
   readonly requests: string[];
@@ -119,6 +123,8 @@ type Answer = { readonly body?: unknown; readonly headers?: Record<string, strin
 class Cloud {
   readonly images: CloudImage[] = [];
   readonly objects = new Map<string, string>();
+  readonly regions = new Map<string, TestCloud>();
+  readonly pars: object[] = [];
   readonly faults: Faults = {};
   readonly requests: string[] = [];
   sentBytes = 0;
@@ -162,10 +168,10 @@ class Cloud {
     const body = await bodyOf(request);
     const object = /^\/n\/ns\/b\/exports\/o\/([^/]+)$/.exec(url.pathname)?.[1];
     if (object !== undefined) return this.#object(decodeURIComponent(object), request, response);
-    const token = `${line} ${request.headers['opc-retry-token']}`;
-    const kept = method === 'POST' ? this.#answers.get(token) : undefined;
+    const token = request.headers['opc-retry-token'];
+    const kept = this.#answers.get(`${line} ${token}`);
     const answer = kept ?? this.#operation(method, url, body);
-    if (method === 'POST') this.#answers.set(token, answer);
+    if (token !== undefined) this.#answers.set(`${line} ${token}`, answer);
     const operation = url.pathname.endsWith('/actions/export') ? 'export' : 'createImage';
     if (method === 'POST' && this.faults.loseAnswerTo === operation) {
       this.faults.loseAnswerTo = undefined;
@@ -185,6 +191,8 @@ class Cloud {
     const [, kind, id = ''] = path.split('/');
     if (path === '/n') return { body: NAMESPACE };
     if (path === `/n/ns/b/${BUCKET}`) return { body: { namespace: NAMESPACE, name: BUCKET } };
+    if (path === `/n/ns/b/${BUCKET}/actions/copyObject`) return this.#copy(body);
+    if (path === `/n/ns/b/${BUCKET}/p`) return this.#par(body);
     if (path.startsWith('/n/')) throw new Refusal(404, 'BucketNotFound');
     if (kind === 'instances' && id === INSTANCE_ID) return { body: instance };
     if (kind === 'bootVolumeAttachments') return { body: [attachment] };
@@ -196,7 +204,7 @@ class Cloud {
 
   #imageOperation(method: string, id: string, url: URL, body: { readonly [name: string]: unknown }): Answer {
     if (id === PLATFORM_IMAGE_ID && method === 'GET') return { body: platformImage };
-    if (method === 'POST' && id === '') return this.#createImage(String(body.displayName));
+    if (method === 'POST' && id === '') return this.#createImage(body);
     if (method === 'GET' && id === '') {
       const name = url.searchParams.get('displayName');
       return { body: this.images.filter(({ displayName }) => displayName === name) };
@@ -211,7 +219,30 @@ class Cloud {
     return this.#export(image, String(body.objectName));
   }
 
-  #createImage(displayName: string): Answer {
+  /** Into another region, which is another cloud. */
+  #copy(body: { readonly [name: string]: unknown }): Answer {
+    if (this.objects.get(String(body.sourceObjectName)) !== body.sourceObjectIfMatchETag)
+      throw new Refusal(412, 'IfMatchFailed');
+    const target = this.regions.get(String(body.destinationRegion));
+    if (target === undefined) throw new Refusal(400, 'InvalidRegion');
+    const work = this.#startWork(
+      () => target.objects.set(String(body.destinationObjectName), randomUUID()),
+      'COMPLETED',
+    );
+    return { headers: { 'opc-work-request-id': work.id } };
+  }
+
+  #par(body: { readonly [name: string]: unknown }): Answer {
+    this.pars.push(body);
+    const accessUri = `/p/token/n/ns/b/${BUCKET}/o/${body.objectName}`;
+    return { body: { ...body, id: 'par-1', accessUri, timeCreated: new Date(0).toISOString() } };
+  }
+
+  #createImage(body: { readonly [name: string]: unknown }): Answer {
+    const displayName = String(body.displayName);
+    const source = body.imageSourceDetails as { readonly objectName: string } | undefined;
+    if (source !== undefined && !this.objects.has(source.objectName))
+      throw new Refusal(400, 'InvalidParameter');
     const id = `ocid1.image.oc1.test.${randomUUID()}`;
     const image = { id, displayName, lifecycleState: 'PROVISIONING' };
     this.images.push(image);
@@ -240,7 +271,7 @@ class Cloud {
     return { body: image, headers: { 'opc-work-request-id': work.id } };
   }
 
-  #startWork(finish: () => void): WorkRequest {
+  #startWork(finish: () => void, success = 'SUCCEEDED'): WorkRequest {
     const work = {
       id: `ocid1.coreservicesworkrequest.oc1.test.${randomUUID()}`,
       status: 'IN_PROGRESS',
@@ -248,7 +279,10 @@ class Cloud {
       errors: [],
     };
     this.#work.set(work.id, work);
-    this.#finishing.set(work.id, finish);
+    this.#finishing.set(work.id, () => {
+      work.status = success;
+      finish();
+    });
     return work;
   }
 
@@ -263,7 +297,6 @@ class Cloud {
     const finish = this.#finishing.get(id);
     if (work.percentComplete === 100 && finish !== undefined) {
       this.#finishing.delete(id);
-      work.status = 'SUCCEEDED';
       finish();
     }
     return work;

@@ -24,6 +24,7 @@ export interface ObjectPlace {
 
 /** The official clients of one region, for one user. `call` is how their operations are run. */
 export interface OciClients {
+  readonly profile: OciProfile;
   readonly region: string;
   readonly compute: ComputeClient;
   readonly volumes: BlockstorageClient;
@@ -33,6 +34,8 @@ export interface OciClients {
   readonly signal: AbortSignal;
   /** Where an object is read by requests that are signed without a client. */
   objectAddress(place: ObjectPlace): string;
+  /** What stands before the `accessUri` of a pre-authenticated request. */
+  objectEndpoint(place: ObjectPlace): string;
   /** Runs one operation. Throws OciRefusal for what OCI refuses, STORE_UNREACHABLE when no answer comes. */
   call<Answer>(operation: () => Promise<Answer>): Promise<Answer>;
   close(): void;
@@ -69,8 +72,10 @@ export async function connectOci(connection: OciConnection): Promise<OciClients>
   }
   return {
     ...clients,
+    profile,
     region,
     objectAddress: (place) => objectAddress(common, clients.objects.endpoint, place),
+    objectEndpoint: (place) => objectEndpoint(common, clients.objects.endpoint, place),
     transport,
     signal,
     call: (operation) => transport.call(operation),
@@ -82,18 +87,25 @@ export async function connectOci(connection: OciConnection): Promise<OciClients>
 
 type Common = typeof import('oci-common');
 
+function objectAddress(common: Common, template: string, place: ObjectPlace): string {
+  const [n, b, o] = [place.namespace, place.bucket, place.object].map(encodeURIComponent);
+  return `${objectEndpoint(common, template, place)}/n/${n}/b/${b}/o/${o}`;
+}
+
 /** The endpoint of a client is a template, which each operation fills in like this. */
-function objectAddress(common: Common, template: string, { namespace, bucket, object }: ObjectPlace): string {
+function objectEndpoint(
+  common: Common,
+  template: string,
+  { namespace, bucket, object }: ObjectPlace,
+): string {
   const names = { '{namespaceName}': namespace, '{bucketName}': bucket, '{objectName}': object };
   const { EndpointBuilder } = common;
-  const endpoint = EndpointBuilder.populateServiceParamsInEndpoint(
+  return EndpointBuilder.populateServiceParamsInEndpoint(
     EndpointBuilder.updateEndpointTemplateForOptions(template, undefined, false),
     names,
     {},
     new Set(['namespaceName', 'bucketName', 'objectName']),
   );
-  const [n, b, o] = [namespace, bucket, object].map(encodeURIComponent);
-  return `${endpoint}/n/${n}/b/${b}/o/${o}`;
 }
 
 function authentication(common: Common, profile: OciProfile): SimpleAuthenticationDetailsProvider {
