@@ -3,6 +3,7 @@ import { statfsSync, statSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { codecTier } from '@gantry/disk';
+import { root } from '../house/files.ts';
 import { ServiceProcess, temporaryFolder } from '../service/service.testkit.ts';
 import { benchConvert, rowNames } from './convert.ts';
 import { makeSystemDisk } from './disk.ts';
@@ -25,6 +26,7 @@ const runs = (what: string) => wanted.length === 0 || wanted.includes(what);
 const ROUNDS = Number(words.find((word) => /^\d+$/.test(word)) ?? (wantedRows.length > 0 ? 3 : 5));
 const MB = 1e6;
 
+execFileSync(process.execPath, [join(root, 'packages/cli/bundle.mjs')], { stdio: 'inherit' });
 // In memory where there is room: what is compared are programs, not the disk that they write to.
 if (hasRoom('/dev/shm')) process.env.TMPDIR = '/dev/shm';
 const folder = temporaryFolder('bench');
