@@ -24,6 +24,8 @@ export interface ServiceWithOci {
   readonly running: RunningService;
   readonly dataFolder: string;
   readonly admin: OciUser;
+  /** Stops the service and starts it again, on the same folder and port. */
+  restart(): Promise<void>;
   /** Makes a client of the official SDK talk to the service as this user. Closed after the test. */
   client<Client extends { endpoint: string; close(): void }>(
     make: new (parameters: { authenticationDetailsProvider: SimpleAuthenticationDetailsProvider }) => Client,
@@ -48,7 +50,8 @@ export async function startServiceWithOci(
   options: Partial<ServeOptions> = {},
 ): Promise<ServiceWithOci> {
   const dataFolder = await mkdtemp(join(tmpdir(), 'gantry-oci-'));
-  const running = await serve({ dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal', ...options });
+  const settings = { dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal', ...options };
+  let running = await serve(settings);
   const clients: { close(): void }[] = [];
   t.after(async () => {
     for (const client of clients) client.close();
@@ -106,9 +109,16 @@ export async function startServiceWithOci(
     return made;
   };
   return {
-    running,
+    get running() {
+      return running;
+    },
     dataFolder,
     admin,
+    async restart() {
+      const { host } = new URL(running.address);
+      await running.stop();
+      running = await serve({ ...settings, listen: host });
+    },
     client,
     native,
     identity: (user) => client(IdentityClient, user),
