@@ -13,6 +13,7 @@ import { ociIdentityRoutes } from './api/oci/identity.ts';
 import { objectStorageRoutes } from './api/oci/object-storage/routes.ts';
 import { openParRoutes } from './api/oci/pars.ts';
 import { ociApi } from './api/oci/server.ts';
+import { realmApi } from './api/realm/server.ts';
 import { ensureFirstStart } from './auth/first-start.ts';
 import { OciSignatures } from './auth/oci/verifier.ts';
 import { verifyToken } from './auth/tokens.ts';
@@ -23,20 +24,15 @@ import { type Database, openDatabase } from './db/database.ts';
 import { countJobsByState } from './db/repositories/jobs.ts';
 import { Access } from './domain/access.ts';
 import { ApiKeys } from './domain/api-keys.ts';
-import { Buckets } from './domain/buckets.ts';
 import { Compartments } from './domain/compartments.ts';
 import { Grants } from './domain/grants.ts';
 import { Jobs } from './domain/jobs.ts';
-import { ObjectReader } from './domain/object-reader.ts';
-import { Objects } from './domain/objects.ts';
-import { PreAuthenticatedRequests } from './domain/pars.ts';
 import { makeRegion, type Region } from './domain/region.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
 import { TagNamespaces } from './domain/tag-namespaces.ts';
 import { TagPolicy } from './domain/tags.ts';
 import { Tenancies } from './domain/tenancies.ts';
 import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
-import { Uploads } from './domain/uploads.ts';
 import { Users } from './domain/users.ts';
 import { openVaultBlockList } from './domain/vault-block-list.ts';
 import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
@@ -45,6 +41,7 @@ import { Idempotency } from './jobs/idempotency.ts';
 import { JobQueue } from './jobs/queue.ts';
 import { JobRunner } from './jobs/runner.ts';
 import { type ListenAddress, notToBeHad, parseListeners, reachableAddress } from './listen.ts';
+import { makeObjectStorage } from './object-storage.ts';
 import type { RunningService, ServeOptions } from './settings.ts';
 import { findManifest } from './vault/manifests.ts';
 import { Vault } from './vault/vault.ts';
@@ -99,17 +96,21 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       apiKeys: new ApiKeys(database, users),
       grants: new Grants(database, users),
     };
-    const reader = new ObjectReader(database, bytes, {
-      open: (spec, manifestId) => views.open(manifestId, spec),
-      openBlocks: (manifestId) => openVaultBlockList(database, manifestId),
-      diskDigest: async (manifestId) =>
-        (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
-    });
-    const buckets = new Buckets(database, access, tagPolicy);
-    const objects = new Objects(database, access, bytes, reader);
-    const uploads = new Uploads(database, access, bytes);
-    const pars = new PreAuthenticatedRequests(database, access);
     const queue = new JobQueue(database);
+    const storage = makeObjectStorage({
+      database,
+      access,
+      tags: tagPolicy,
+      bytes,
+      queue,
+      region,
+      images: {
+        open: (spec, manifestId) => views.open(manifestId, spec),
+        openBlocks: (manifestId) => openVaultBlockList(database, manifestId),
+        diskDigest: async (manifestId) =>
+          (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
+      },
+    });
     const compute: Compute = makeCompute({
       database,
       vault,
@@ -118,8 +119,8 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       queue,
       access,
       tags: tagPolicy,
-      objects,
-      pars,
+      objects: storage.objects,
+      pars: storage.pars,
       region,
       allowNetworks: options.allowNetworks ?? [],
       imageSizeMaxBytes: options.imageSizeMaxBytes,
@@ -132,6 +133,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       soleWorker: true,
       handlers: {
         ...compute.handlers,
+        ...storage.handlers,
         'vault-check': vaultCheckHandler(vault),
         'vault-gc': vaultGcHandler(vault, views, database),
       },
@@ -150,30 +152,28 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
           idempotency,
         }),
         objectStorageRoutes({
+          ...storage,
           region: region.name,
           tenancies: identity.tenancies,
-          buckets,
-          objects,
-          uploads,
-          pars,
+          jobs,
         }),
       ],
-      openRoutes: [openParRoutes({ pars, objects, uploads })],
+      openRoutes: [openParRoutes(storage)],
     });
     closers.push(() => closeServer(oci));
+    const realm = await realmApi({ logger, region, copies: storage.incomingCopies });
+    closers.push(() => closeServer(realm));
     const app = await nativeApi({
       version,
       logger,
       verifyToken: (token) => verifyToken(database.kysely, token),
-      buckets,
-      objects,
-      uploads,
+      ...storage,
       ...compute,
       idempotency,
       jobs,
       vaultJobs: new VaultJobs(queue, access),
       identity,
-      dialects: { '/oci': oci },
+      dialects: { '/oci': oci, '/realm': realm },
       metrics: makeMetrics(() => countJobsByState(database.kysely)),
       ready: () => requireUsable(database),
     });

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
-import { mkdir, open, opendir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, link, mkdir, open, opendir, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type ByteSource, StoreError, storeError, syncFolder } from '@gantry/disk';
 import { BatchWriter, FlushTurn } from './batch-writer.ts';
@@ -88,6 +88,25 @@ class FolderStore implements ObjectStore {
     };
   }
 
+  async copy(piece: StoredPiece, name: string): Promise<void> {
+    const source = await this.open([piece]);
+    const [from, partial, to] = [
+      this.#pathOf(piece.name),
+      join(this.#folder, INCOMING, name),
+      this.#pathOf(name),
+    ];
+    try {
+      // A second name of the same file: what is stored never changes.
+      if (!(await linked(piece.name, from, partial))) await copied(piece.name, from, partial);
+      await told(name, this.#show(partial, to));
+    } catch (error) {
+      for (const left of [partial, to]) await rm(left, { force: true }).catch(() => {});
+      throw error;
+    } finally {
+      await source.close();
+    }
+  }
+
   async delete(names: readonly string[]): Promise<void> {
     for (const name of names) requireStoredName(name);
     const free = names.filter((name) => !this.#readers.has(name));
@@ -150,6 +169,30 @@ class FolderStore implements ObjectStore {
   }
 }
 
+/** What a file system says that has no second names, or not that many of one file. */
+const NO_LINKS = new Set(['EPERM', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EXDEV', 'EACCES']);
+
+/** False where the file system has no second names for a file. */
+async function linked(where: string, from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if (NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw storeError(error, where);
+  }
+}
+
+async function copied(where: string, from: string, to: string): Promise<void> {
+  await told(where, copyFile(from, to, constants.COPYFILE_FICLONE));
+  const handle = await told(where, open(to, 'r+'));
+  try {
+    await told(where, handle.sync());
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Writes a new file, durable when this returns. What `chunks` throws passes as it is. */
 async function writeFile(
   name: string,
@@ -159,20 +202,18 @@ async function writeFile(
   turn: FlushTurn,
 ): Promise<PutResult> {
   const { signal, onBytes } = options;
-  const md5 = options.md5 === true ? createHash('md5') : undefined;
   const handle = await told(name, open(path, 'wx', 0o600));
   const writer = new BatchWriter(handle, turn);
   try {
     let lengthBytes = 0;
     for await (const chunk of signal === undefined ? chunks : untilAborted(chunks, signal)) {
-      md5?.update(chunk);
       lengthBytes += chunk.length;
       const full = writer.push(chunk);
       if (full !== undefined) await told(name, full);
       onBytes?.(lengthBytes);
     }
     await told(name, writer.finish());
-    return { lengthBytes, md5: md5?.digest('hex') };
+    return { lengthBytes };
   } finally {
     await writer.settle();
     await handle.close();

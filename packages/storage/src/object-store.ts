@@ -6,18 +6,10 @@ export interface PutOptions {
   readonly expectedBytes?: number | undefined;
   /** Told after each chunk how many bytes arrived in all. */
   readonly onBytes?: ((doneBytes: number) => void) | undefined;
-  /**
-   * Compute the MD5, for who has to compare one (Content-MD5, an S3 ETag). Only on request: at 840 MB/s it is
-   * the slowest step of a put. It is computed in line: a thread of its own, which costs a copy into shared memory,
-   * was measured to gain no more than a quarter on two cores.
-   */
-  readonly md5?: boolean | undefined;
 }
 
 export interface PutResult {
   readonly lengthBytes: number;
-  /** In hex, when it was asked for. */
-  readonly md5?: string | undefined;
 }
 
 /** Bytes that were put, as the one who keeps their name remembers them. */
@@ -44,6 +36,11 @@ export interface ObjectStore {
    * length.
    */
   open(pieces: readonly StoredPiece[]): Promise<ByteSource>;
+  /**
+   * Gives a piece's bytes another name, which keeps them when the piece is deleted: durable when it returns. Moves no
+   * byte where the file system can help it. Throws STORE_NOT_FOUND when the piece was deleted.
+   */
+  copy(piece: StoredPiece, name: string): Promise<void>;
   /** Deletes the pieces of one source; names that are not there do no harm. */
   delete(names: readonly string[]): Promise<void>;
   /** Every name, in no order. */

@@ -1,3 +1,4 @@
+import { byteChunks } from '@gantry/disk';
 import { newStoredName, type ObjectStore, type PutOptions, type StoredPiece } from '@gantry/storage';
 import type { Logger } from '../logger.ts';
 import {
@@ -16,6 +17,8 @@ export interface StageOptions extends Omit<PutOptions, 'md5'> {
   readonly checksums?: readonly ChecksumName[] | undefined;
   /** Refused with TOO_LARGE above it. */
   readonly maxBytes?: number | undefined;
+  /** Compute the checksums of what was stored, read back, instead of what arrives. */
+  readonly readsBack?: boolean | undefined;
   /** Take the MD5 as the ETag where it is known, as S3's clients expect of an object that was put at once. */
   readonly md5Etag?: boolean | undefined;
 }
@@ -42,26 +45,38 @@ export class StoredBytes {
    * Throws UPLOAD_INCOMPLETE for another length than was expected, INVALID for another checksum, TOO_LARGE.
    */
   async stage(body: AsyncIterable<Uint8Array>, options: StageOptions = {}): Promise<StagedBytes> {
-    const { expected = {}, checksums = [], md5Etag = false, maxBytes, ...put } = options;
+    const { expected = {}, checksums = [], md5Etag = false, readsBack = false, maxBytes, ...put } = options;
     requireBelow(put.expectedBytes ?? 0, maxBytes);
     const name = newStoredName();
     const wanted = checksumNames.filter((each) => expected[each] !== undefined || checksums.includes(each));
     const computation = new ChecksumComputation(wanted);
     const bounded = maxBytes === undefined ? body : atMost(body, maxBytes);
-    const chunks = wanted.length === 0 ? bounded : counted(bounded, computation);
+    const isCounted = wanted.length > 0 && !readsBack;
+    const chunks = isCounted ? counted(bounded, computation) : bounded;
     const { lengthBytes } = await this.store.put(name, chunks, put);
-    const computed = computation.digest();
     try {
       if (put.expectedBytes !== undefined && lengthBytes !== put.expectedBytes) {
         throw new DomainError('UPLOAD_INCOMPLETE', `${lengthBytes} of ${put.expectedBytes} bytes arrived`);
       }
+      if (readsBack) await this.#readBack({ name, lengthBytes }, computation, put.signal);
+      const computed = computation.digest();
       requireSame(computed, expected);
+      const md5 = Buffer.from(computed.md5 ?? '', 'base64').toString('hex');
+      const etag = md5Etag && md5 !== '' ? md5 : newEtag(1);
+      return { name, lengthBytes, etag, checksums: computed };
     } catch (error) {
       await this.discard([name]);
       throw error;
     }
-    const md5 = computed.md5 === undefined ? undefined : Buffer.from(computed.md5, 'base64').toString('hex');
-    return { name, lengthBytes, etag: (md5Etag ? md5 : undefined) ?? newEtag(1), checksums: computed };
+  }
+
+  async #readBack(piece: StoredPiece, computation: ChecksumComputation, signal?: AbortSignal): Promise<void> {
+    const source = await this.store.open([piece]);
+    try {
+      for await (const chunk of byteChunks(source, 0, signal)) computation.update(chunk);
+    } finally {
+      await source.close();
+    }
   }
 
   /**

@@ -36,6 +36,8 @@ const uploadAttributes = z.object({
   checksums: z.array(z.enum(checksumNames)).optional(),
   /** The ETag that the object gets; by default a new one. */
   etag: z.string().optional(),
+  /** The object's checksums are those it is begun with, not those of its parts. */
+  keepsChecksums: z.boolean().optional(),
   /** The pre-authenticated request that it was begun through. */
   preAuthenticatedRequestId: z.string().optional(),
 });
@@ -210,7 +212,8 @@ export class Uploads {
       if (taken === undefined) throw noUpload(place);
       const { chosen, dropped } = chooseParts(taken.parts, listed);
       requireObjectLength(chosen);
-      const { object = {}, etag = newEtag(chosen.length) } = parseUploadAttributes(taken.upload);
+      const begun = parseUploadAttributes(taken.upload);
+      const { object = {}, etag = newEtag(chosen.length), keepsChecksums = false } = begun;
       const { whole, ofParts } = joinedChecksums(chosen.map(toPart));
       const written = await writeObject(transaction, {
         bucket,
@@ -221,7 +224,7 @@ export class Uploads {
           kind: 'stored',
           pieces: chosen.map((part) => ({ name: part.stored_name, lengthBytes: part.length_bytes })),
         },
-        attributes: withChecksums(object, whole, ofParts),
+        attributes: keepsChecksums ? object : withChecksums(object, whole, ofParts),
         condition,
       });
       return {

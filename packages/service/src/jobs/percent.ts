@@ -2,6 +2,7 @@
 const phases: Readonly<Record<string, Readonly<Record<string, readonly [from: number, to: number]>>>> = {
   'image-import': { open: [0, 1], check: [1, 5], copy: [5, 70], verify: [70, 99] },
   'image-export': { plan: [0, 1], write: [1, 70], compress: [1, 70], send: [1, 70], verify: [70, 99] },
+  'object-copy': { open: [0, 1], copy: [0, 99], send: [1, 95], verify: [95, 99] },
 };
 /** A job without such a table is one phase. */
 const WHOLE = [0, 99] as const;

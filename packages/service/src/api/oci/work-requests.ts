@@ -4,7 +4,7 @@ import type { Principal } from '../../auth/tokens.ts';
 import { DomainError } from '../../domain/errors.ts';
 import type { Jobs } from '../../domain/jobs.ts';
 import type { Region } from '../../domain/region.ts';
-import type { Job } from '../../jobs/job.ts';
+import type { Job, JobLogLine } from '../../jobs/job.ts';
 import { compartmentId, compartmentOcid, fromOcid, idInPath, type OcidType, toOcid } from './ocid.ts';
 import { answerPage, cursorOf, pageQuery } from './pages.ts';
 
@@ -90,17 +90,26 @@ export function workRequestRoutes({ jobs, region }: WorkRequestParts): FastifyPl
         });
         const items = lines.slice(0, limit);
         const next = lines.length > limit ? String(items.at(-1)?.id) : undefined;
-        return answerPage(reply, { items, next }).map(({ level, message, atMs }) => ({
-          message: level === 'info' ? message : `${level}: ${message}`,
-          timestamp: new Date(atMs).toISOString(),
-        }));
+        return answerPage(reply, { items, next }).map(logEntry);
       },
     );
   };
 }
 
+/** What all services say of a work request. */
+export interface WorkRequestBody {
+  readonly id: string;
+  readonly operationType: string;
+  readonly status: string;
+  readonly compartmentId: string;
+  readonly percentComplete: number;
+  readonly timeAccepted: string;
+  readonly timeStarted?: string;
+  readonly timeFinished?: string;
+}
+
 /** Clients wait for `timeFinished` and nothing else: it is there in every state that does not end by itself. */
-function toWorkRequest(job: Job, region: string) {
+export function toWorkRequest(job: Job, region: string): WorkRequestBody {
   const finishedAtMs = job.finishedAtMs;
   const startedAtMs = job.startedAtMs ?? finishedAtMs;
   return {
@@ -126,7 +135,14 @@ function statusOf(job: Job): string {
   }
 }
 
-function errorsOf(job: Job): { code: string; message: string; timestamp: string }[] {
+export function logEntry({ level, message, atMs }: JobLogLine): { message: string; timestamp: string } {
+  return {
+    message: level === 'info' ? message : `${level}: ${message}`,
+    timestamp: new Date(atMs).toISOString(),
+  };
+}
+
+export function errorsOf(job: Job): { code: string; message: string; timestamp: string }[] {
   const timestamp = new Date(job.finishedAtMs ?? job.updatedAtMs).toISOString();
   if (job.state === 'canceled') return [{ code: 'CANCELED', message: 'the work was canceled', timestamp }];
   if (job.error === undefined) return [];

@@ -16,6 +16,10 @@ export function findTenancyByName(queries: Queries, name: string): Promise<Tenan
   return queries.selectFrom('tenancies').selectAll().where('name', '=', name).executeTakeFirst();
 }
 
+export function findTenancyByNamespace(queries: Queries, namespace: string): Promise<TenancyRow | undefined> {
+  return queries.selectFrom('tenancies').selectAll().where('namespace', '=', namespace).executeTakeFirst();
+}
+
 export function findTenancy(queries: Queries, id: string): Promise<TenancyRow | undefined> {
   return queries.selectFrom('tenancies').selectAll().where('id', '=', id).executeTakeFirst();
 }

@@ -36,7 +36,11 @@ export function namespaceRoutes(tenancies: Tenancies): FastifyPluginAsyncZod {
         },
       },
       async (request) => {
-        const { tenancyId } = await requireNamespace(tenancies, request, request.params.namespace);
+        const { namespace } = request.params;
+        const { tenancyId, role } = await requireNamespace(tenancies, request, namespace);
+        if (role !== 'administrator') {
+          throw new OciError(404, 'NotAuthorizedOrNotFound', `namespace ${namespace} is not yours to change`);
+        }
         for (const ocid of Object.values(request.body)) {
           if (ocid === undefined || ocid === null || compartmentId(ocid) === tenancyId) continue;
           throw new OciError(
@@ -45,7 +49,7 @@ export function namespaceRoutes(tenancies: Tenancies): FastifyPluginAsyncZod {
             'buckets of S3 and Swift are made in the root compartment: no other can be the default',
           );
         }
-        return metadataOf(request.params.namespace, tenancyId);
+        return metadataOf(namespace, tenancyId);
       },
     );
   };

@@ -1,12 +1,18 @@
 import type { FastifyPluginAsync } from 'fastify';
 import { bucketRoutes, type OciBucketParts } from './buckets.ts';
+import { copyRoutes, type OciCopyParts } from './copies.ts';
 import { answerObjectStorageError } from './errors.ts';
 import { namespaceRoutes } from './namespaces.ts';
 import { type OciObjectParts, objectRoutes } from './objects.ts';
 import { type OciParParts, parRoutes } from './pars.ts';
 import { type OciUploadParts, uploadRoutes } from './uploads.ts';
 
-export interface ObjectStorageParts extends OciBucketParts, OciObjectParts, OciUploadParts, OciParParts {}
+export interface ObjectStorageParts
+  extends OciBucketParts,
+    OciObjectParts,
+    OciUploadParts,
+    OciParParts,
+    OciCopyParts {}
 
 /** Signed requests of Oracle's Object Storage Service API. */
 export function objectStorageRoutes(parts: ObjectStorageParts): FastifyPluginAsync {
@@ -17,5 +23,6 @@ export function objectStorageRoutes(parts: ObjectStorageParts): FastifyPluginAsy
     await app.register(objectRoutes(parts));
     await app.register(uploadRoutes(parts));
     await app.register(parRoutes(parts));
+    await app.register(copyRoutes(parts));
   };
 }
