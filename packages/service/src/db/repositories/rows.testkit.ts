@@ -3,11 +3,14 @@ import type {
   BucketRow,
   CompartmentRow,
   ImageRow,
+  InstanceRow,
+  JobRow,
   ObjectRow,
   TenancyRow,
   UploadPartRow,
   UploadRow,
   UserRow,
+  VolumeRow,
 } from '../schema.ts';
 import type { Queries } from '../transactions.ts';
 import { insertBucket } from './buckets.ts';
@@ -112,7 +115,11 @@ export function partRow(uploadId: string, partNumber: number): UploadPartRow {
 }
 
 /** An image whose content is in the vault. */
-export function imageRow(tenancyId: string, manifestId: string, changes: Partial<ImageRow> = {}): ImageRow {
+export function imageRow(
+  tenancyId: string,
+  manifestId: string | null,
+  changes: Partial<ImageRow> = {},
+): ImageRow {
   return {
     id: newId('img'),
     tenancy_id: tenancyId,
@@ -132,6 +139,83 @@ export function imageRow(tenancyId: string, manifestId: string, changes: Partial
     launch_mode: null,
     launch_options_json: null,
     capabilities_json: null,
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: 1,
+    deleted_at_ms: null,
+    ...changes,
+  };
+}
+
+export function jobRow(tenancyId: string, changes: Partial<JobRow> = {}): JobRow {
+  return {
+    id: newId('job'),
+    tenancy_id: tenancyId,
+    user_id: null,
+    kind: 'image-import',
+    state: 'queued',
+    phase: '',
+    input_json: '{}',
+    checkpoint_json: null,
+    result_json: null,
+    error_json: null,
+    done_bytes: 0,
+    total_bytes: null,
+    bytes_per_second: null,
+    attempt: 0,
+    failure_count: 0,
+    lost_count: 0,
+    fence: 0,
+    not_before_ms: 0,
+    lease_owner: null,
+    lease_until_ms: null,
+    cancel_requested: 0,
+    created_at_ms: 1,
+    started_at_ms: null,
+    updated_at_ms: 1,
+    finished_at_ms: null,
+    compartment_id: tenancyId,
+    operation: null,
+    percent_done: 0,
+    ...changes,
+  };
+}
+
+export function instanceRow(tenancyId: string, changes: Partial<InstanceRow> = {}): InstanceRow {
+  return {
+    id: newId('ins'),
+    tenancy_id: tenancyId,
+    compartment_id: tenancyId,
+    name: 'instance',
+    availability_domain: 'ad-1',
+    shape: 'VM.A',
+    shape_config_json: null,
+    image_id: null,
+    state: 'STOPPED',
+    metadata_json: '{}',
+    launch_mode: null,
+    launch_options_json: null,
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: 1,
+    deleted_at_ms: null,
+    ...changes,
+  };
+}
+
+export function volumeRow(tenancyId: string, changes: Partial<VolumeRow> = {}): VolumeRow {
+  return {
+    id: newId('vol'),
+    tenancy_id: tenancyId,
+    compartment_id: tenancyId,
+    kind: 'boot',
+    name: 'volume',
+    size_bytes: 512,
+    manifest_id: null,
+    image_id: null,
+    availability_domain: 'ad-1',
     freeform_tags_json: '{}',
     defined_tags_json: '{}',
     version: 1,

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { forEachEngine } from '../engines.testkit.ts';
+import { newId } from '../ids.ts';
+import {
+  findInstance,
+  forgetInstances,
+  type InstanceListing,
+  insertInstance,
+  listInstances,
+  lockInstance,
+  updateInstance,
+} from './instances.ts';
+import { instanceRow, makeTenancy, volumeRow } from './rows.testkit.ts';
+import {
+  detachVolumes,
+  findVolume,
+  forgetVolumes,
+  insertVolume,
+  insertVolumeAttachment,
+  listVolumeAttachments,
+  listVolumes,
+  lockVolume,
+  updateVolume,
+} from './volumes.ts';
+
+forEachEngine('instances are found, changed and listed by time and by name', async (open) => {
+  const { kysely } = await open();
+  const { id: tenancyId } = await makeTenancy(kysely);
+  const rows = ['b', 'c', 'a'].map((name) => instanceRow(tenancyId, { name }));
+  for (const row of rows) await insertInstance(kysely, row);
+  const [b, c, a] = rows;
+  assert.deepEqual(await findInstance(kysely, tenancyId, b!.id), b);
+  assert.equal(await findInstance(kysely, 'ten-other', b!.id), undefined);
+  const locked = await kysely.transaction().execute((each) => lockInstance(each, tenancyId, b!.id));
+  assert.deepEqual(locked, b);
+  assert.equal((await updateInstance(kysely, c!.id, { state: 'TERMINATED' })).version, 2);
+  const names = async (listing: Partial<InstanceListing>) => {
+    const found: string[] = [];
+    let startAfter: string | undefined;
+    do {
+      const page = await listInstances(kysely, { tenancyId, limit: 1, startAfter, ...listing });
+      found.push(...page.items.map(({ name }) => name));
+      startAfter = page.next;
+    } while (startAfter !== undefined);
+    return found.join('');
+  };
+  assert.equal(await names({}), 'acb');
+  assert.equal(await names({ order: 'asc' }), 'bca');
+  assert.equal(await names({ sortBy: 'name' }), 'abc');
+  assert.equal(await names({ sortBy: 'name', order: 'desc' }), 'cba');
+  assert.equal(await names({ state: 'TERMINATED' }), 'c');
+  assert.equal(await names({ name: 'a', availabilityDomain: 'ad-1', compartmentIds: [tenancyId] }), 'a');
+  assert.equal(await names({ availabilityDomain: 'ad-2' }), '');
+  assert.ok(a);
+});
+
+forEachEngine('volumes and attachments are found, listed, detached and forgotten', async (open) => {
+  const { kysely } = await open();
+  const { id: tenancyId } = await makeTenancy(kysely);
+  const instance = instanceRow(tenancyId);
+  const volume = volumeRow(tenancyId);
+  const other = volumeRow(tenancyId, { availability_domain: 'ad-2' });
+  await insertInstance(kysely, instance);
+  for (const row of [volume, other]) await insertVolume(kysely, row);
+  const attachment = {
+    id: newId('vat'),
+    tenancy_id: tenancyId,
+    compartment_id: tenancyId,
+    kind: 'boot' as const,
+    instance_id: instance.id,
+    volume_id: volume.id,
+    created_at_ms: 1,
+    detached_at_ms: null,
+  };
+  await insertVolumeAttachment(kysely, attachment);
+  assert.deepEqual(await findVolume(kysely, tenancyId, volume.id), volume);
+  const locked = await kysely.transaction().execute((each) => lockVolume(each, tenancyId, volume.id));
+  assert.deepEqual(locked, volume);
+  const volumes = async (listing: object) =>
+    (await listVolumes(kysely, { tenancyId, kind: 'boot', limit: 9, ...listing })).items.map(({ id }) => id);
+  assert.deepEqual(await volumes({}), [other.id, volume.id]);
+  assert.deepEqual(await volumes({ availabilityDomain: 'ad-2', compartmentIds: [tenancyId] }), [other.id]);
+  assert.deepEqual(await volumes({ startAfter: other.id }), [volume.id]);
+  const attached = async (listing: object) =>
+    (await listVolumeAttachments(kysely, { tenancyId, kind: 'boot', limit: 9, ...listing })).items.length;
+  assert.equal(await attached({ instanceId: instance.id, volumeId: volume.id, isAttached: true }), 1);
+  assert.equal(await attached({ id: attachment.id, compartmentIds: ['cmp-other'] }), 0);
+  await detachVolumes(kysely, instance.id, 7);
+  assert.equal(await attached({ isAttached: true }), 0);
+  assert.equal(await attached({ isAttached: false, startAfter: 'vat-f' }), 1);
+
+  await updateVolume(kysely, volume.id, { deleted_at_ms: 7 });
+  await updateInstance(kysely, instance.id, { deleted_at_ms: 7 });
+  await forgetVolumes(kysely, 8);
+  assert.ok(await findVolume(kysely, tenancyId, volume.id), 'an instance that is known had it');
+  await forgetInstances(kysely, 7);
+  assert.ok(await findInstance(kysely, tenancyId, instance.id));
+  await forgetInstances(kysely, 8);
+  await forgetVolumes(kysely, 8);
+  assert.equal(await findInstance(kysely, tenancyId, instance.id), undefined);
+  assert.equal(await findVolume(kysely, tenancyId, volume.id), undefined);
+  assert.ok(await findVolume(kysely, tenancyId, other.id));
+});

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { memorySource } from '@gantry/disk';
+import { hardwareCompatibility } from './hardware-compatibility.ts';
+import { likelyFirmware } from './launch-firmware.ts';
+import { launchOf, requireExportable, requireSize, requireVirtualShape } from './launch-rules.ts';
+import { requireShape, shapeConfigOf } from './shapes.ts';
+
+const invalid = { code: 'INVALID' };
+const asked = { format: 'qcow2', operatingSystem: '', firmware: 'BIOS' } as const;
+
+test('a mode stands for its devices, with the firmware that the disk seems to need', () => {
+  assert.deepEqual(launchOf({ ...asked, firmware: 'UEFI_64' }), {
+    launchMode: 'PARAVIRTUALIZED',
+    firmware: 'UEFI_64',
+    networkType: 'PARAVIRTUALIZED',
+    bootVolumeType: 'PARAVIRTUALIZED',
+    remoteDataVolumeType: 'PARAVIRTUALIZED',
+    localDataVolumeType: 'PARAVIRTUALIZED',
+    pvAttachmentVersion: 2,
+    isPvEncryptionInTransitEnabled: false,
+    isConsistentVolumeNamingEnabled: true,
+  });
+  assert.equal(launchOf({ ...asked, launchMode: 'NATIVE' }).networkType, 'VFIO');
+  const launchOptions = { firmware: 'BIOS', networkType: 'E1000' } as const;
+  const custom = launchOf({ ...asked, firmware: 'UEFI_64', launchMode: 'CUSTOM', launchOptions });
+  assert.deepEqual([custom.firmware, custom.networkType, custom.launchMode], ['BIOS', 'E1000', 'CUSTOM']);
+});
+
+test('an archive decides, with words that are not known kept as they are', () => {
+  const archived = { launchMode: 'QUANTUM', firmware: 'COREBOOT' };
+  assert.deepEqual(launchOf({ ...asked, format: 'oci', archived }), archived);
+  assert.throws(() => launchOf({ ...asked, format: 'oci', archived, launchMode: 'NATIVE' }), invalid);
+});
+
+test('what the rules forbid is refused', () => {
+  for (const request of [
+    { launchMode: 'NATIVE', format: 'vmdk' },
+    { launchMode: 'CUSTOM' },
+    { launchMode: 'EMULATED', launchOptions: { firmware: 'BIOS' } },
+    { launchMode: 'EMULATED', operatingSystem: 'Windows' },
+    { launchMode: 'NATIVE', operatingSystem: 'Oracle Linux Cloud Developer' },
+    { launchMode: 'EMULATED', operatingSystem: 'RHEL' },
+  ] as const) {
+    assert.throws(() => launchOf({ ...asked, ...request }), invalid, JSON.stringify(request));
+  }
+  assert.throws(() => requireSize(11, 10), { code: 'TOO_LARGE' });
+  requireSize(10, 10);
+  assert.throws(() => requireExportable(['platform']), invalid);
+  assert.throws(() => requireExportable(['marketplace']), invalid);
+  assert.throws(() => requireExportable(['custom', 'custom', 'marketplace']), invalid);
+  requireExportable(['custom', 'platform']);
+  assert.throws(() => requireVirtualShape('BM.Standard.E4.128', true), invalid);
+  requireVirtualShape('BM.Standard.E4.128', false);
+});
+
+test('a disk with an EFI system partition and no BIOS boot partition seems to need UEFI', async () => {
+  const gpt = (types: readonly string[]) => {
+    const bytes = Buffer.alloc(40_000);
+    bytes.write('EFI PART', 512, 'latin1');
+    bytes.writeBigUInt64LE(2n, 512 + 72);
+    bytes.writeUInt32LE(128, 512 + 80);
+    bytes.writeUInt32LE(128, 512 + 84);
+    for (const [i, type] of types.entries()) bytes.write(type, 1024 + i * 128, 'hex');
+    return diskOf(bytes);
+  };
+  const esp = '28732ac11ff8d211ba4b00a0c93ec93b';
+  const biosBoot = '4861682149646f6e744e656564454649';
+  assert.equal(await likelyFirmware(gpt([esp])), 'UEFI_64');
+  assert.equal(await likelyFirmware(gpt([biosBoot, esp])), 'BIOS');
+  assert.equal(await likelyFirmware(gpt([])), 'BIOS');
+  assert.equal(await likelyFirmware(diskOf(Buffer.alloc(40_000))), 'BIOS');
+  assert.equal(await likelyFirmware(diskOf(Buffer.alloc(512))), 'BIOS');
+});
+
+function diskOf(bytes: Buffer): Parameters<typeof likelyFirmware>[0] {
+  const source = memorySource(bytes);
+  return {
+    format: 'raw',
+    details: {},
+    warnings: [],
+    virtualSizeBytes: bytes.length,
+    async *extents() {},
+    read: (offset, into) => source.read(offset, into),
+    close: () => source.close(),
+  };
+}
+
+test('the table of older hosts is answered for the systems that it has', () => {
+  const of = (name: string, version?: string) => {
+    const { x5OnX7, x6Elsewhere } = hardwareCompatibility({ name, ...(version && { version }) });
+    return [x5OnX7, x6Elsewhere];
+  };
+  assert.deepEqual(of('Windows', 'Server 2022 Standard'), ['no', 'no']);
+  assert.deepEqual(of('Oracle Autonomous Linux', '7.9'), ['yes', 'yes']);
+  assert.deepEqual(of('Oracle Linux', '6.10'), ['kernel', 'no']);
+  assert.deepEqual(of('Oracle Linux', '9'), ['kernel', 'unknown']);
+  assert.deepEqual(of('CentOS Stream', '8'), ['kernel', 'no']);
+  assert.deepEqual(of('Canonical Ubuntu', '22.04'), ['kernel', 'yes']);
+  assert.deepEqual(of('Debian', '13'), ['unknown', 'unknown']);
+});
+
+test('a shape gives what it has: a fixed one always the same, a flexible one within its bounds', () => {
+  const shape = requireShape([{ name: 'fixed', architecture: 'x86_64', ocpus: 2, memoryInGBs: 15 }], 'fixed');
+  assert.deepEqual(shapeConfigOf(shape, {}), { ocpus: 2, memoryInGBs: 15 });
+  assert.throws(() => shapeConfigOf(shape, { ocpus: 3 }), invalid);
+  const flexible = { ocpusMax: 8, memoryMaxInGBs: 64, memoryPerOcpuMaxInGBs: 16 };
+  const flex = { name: 'flex', architecture: 'x86_64', ocpus: 1, memoryInGBs: 16, flexible } as const;
+  assert.deepEqual(shapeConfigOf(flex, { ocpus: 2 }), { ocpus: 2, memoryInGBs: 32 });
+  assert.deepEqual(shapeConfigOf(flex, { ocpus: 8 }), { ocpus: 8, memoryInGBs: 64 });
+  for (const config of [{ ocpus: 9 }, { ocpus: 1, memoryInGBs: 17 }, { ocpus: 0 }])
+    assert.throws(() => shapeConfigOf(flex, config), invalid);
+  assert.throws(() => requireShape([], 'fixed'), invalid);
+});
