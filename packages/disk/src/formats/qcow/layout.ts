@@ -57,7 +57,9 @@ export async function planQcow(disk: Disk, request: WriteRequest): Promise<Layou
     tables,
     startBytes,
     tableBlocks: l2EntryCount,
-    table: (first, end, dataOffsetBytes) => l2Table(data, first, end, dataOffsetBytes),
+    table: (first, end, dataOffsetBytes) => [
+      { kind: 'bytes', bytes: l2Table(data, first, end, dataOffsetBytes) },
+    ],
   });
   const l1 = tableRegion(l1EntryCount, 8, (first, count, bytes) => {
     const view = viewOf(bytes);

@@ -2,7 +2,7 @@ import { viewOf } from '../../bytes/fields.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import type { BlockPlacement } from '../../view/block-placement.ts';
-import type { Layout } from '../../view/layout.ts';
+import type { Layout, Piece } from '../../view/layout.ts';
 import { bytesRegion, type Region, regionsLayout, tableRegion } from '../../view/regions.ts';
 import {
   type Qcow2Geometry,
@@ -98,25 +98,32 @@ async function dataTables(
   return { data, tables: usedTables(data, geometry.l2EntryCount) };
 }
 
-/** An L2 table whose data begins at a place in the file. */
+/** An L2 table whose data begins at a place in the file. Of a sparse disk's only the part with entries is made. */
 function l2Table(
   { clusterBytes, l2EntryBytes }: Qcow2Geometry,
   { data, fill }: TableContents,
   first: number,
   end: number,
   dataOffsetBytes: number,
-): Uint8Array {
-  const bytes = new Uint8Array(clusterBytes);
+): readonly Piece[] {
+  const used = [...data.used(first, end)];
+  const from = fill === undefined ? ((used[0] ?? first) - first) * l2EntryBytes : 0;
+  const to = fill === undefined ? ((used.at(-1) ?? first) + 1 - first) * l2EntryBytes : clusterBytes;
+  const bytes = new Uint8Array(to - from);
   const view = viewOf(bytes);
   let offsetBytes = dataOffsetBytes;
-  for (const cluster of data.used(first, end)) {
-    const at = (cluster - first) * l2EntryBytes;
+  for (const cluster of used) {
+    const at = (cluster - first) * l2EntryBytes - from;
     view.setBigUint64(at, BigInt(offsetBytes) | COPIED_BIT);
     if (l2EntryBytes === 16) view.setBigUint64(at + 8, ALL_SUBCLUSTERS);
     offsetBytes += clusterBytes;
   }
   fill?.(view, first);
-  return bytes;
+  return [
+    { kind: 'zero', lengthBytes: from },
+    { kind: 'bytes', bytes },
+    { kind: 'zero', lengthBytes: clusterBytes - to },
+  ];
 }
 
 export function refcountTableRegion(clusterBytes: number, refcounts: RefcountPlace): Region {

@@ -1,7 +1,7 @@
 import { ceilDivide } from '../../bytes/numbers.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
 import type { Piece } from '../../view/layout.ts';
-import type { Region } from '../../view/regions.ts';
+import { cutPieces, type Region } from '../../view/regions.ts';
 
 /** Which L2 tables a map needs; its blocks are the guest ranges of one table each. */
 export function usedTables(map: AllocationMap, l2EntryCount: number): AllocationMap {
@@ -21,8 +21,8 @@ interface RangeParts {
   readonly startBytes: number;
   /** Entries of a table, which is as long as a block. */
   readonly tableBlocks: number;
-  /** The table of the blocks [first, end), whose data begins at this place in the file. */
-  readonly table: (first: number, end: number, dataOffsetBytes: number) => Uint8Array;
+  /** The table of the blocks [first, end), whose data begins at this place in the file; a block long. */
+  readonly table: (first: number, end: number, dataOffsetBytes: number) => readonly Piece[];
 }
 
 /** The used tables of a file, each before the data of its range. Ranks count used tables. */
@@ -82,7 +82,7 @@ export class TableRanges {
     const end = Math.min(first + tableBlocks, data.blockCount);
     if (from < blockBytes) {
       const table = this.#parts.table(first, end, this.tableOffset(rank) + blockBytes);
-      yield { kind: 'bytes', bytes: table.subarray(from, Math.min(to, blockBytes)) };
+      yield* cutPieces(table, from, Math.min(to, blockBytes));
     }
     const firstRank = data.rank(first);
     for (let at = Math.max(from, blockBytes); at < to; ) {
