@@ -239,14 +239,13 @@ export class Requests {
   }
 
   #finish(cookie: bigint, request: Pending): void {
-    this.#pending.delete(cookie);
-    this.#watch();
-    const isStatus = request.command === COMMAND.blockStatus;
     if (request.error === undefined && !request.coverage.isWhole) {
       throw this.#wrong('an answer ends before all was sent');
     }
+    this.#pending.delete(cookie);
+    this.#watch();
     // Without a status everything counts as data, which is always right.
-    if (request.error === undefined || isStatus) request.done.resolve();
+    if (request.error === undefined || request.command === COMMAND.blockStatus) request.done.resolve();
     else request.done.reject(request.error);
   }
 
