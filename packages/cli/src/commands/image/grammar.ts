@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { action } from '../action.ts';
 import { compressOption, formatOption, waitTimeoutOption } from '../arguments.ts';
+import { addReplicate, addShare } from './sharing-grammar.ts';
 
 const IMAGE = 'id of an image, or its name where only one has it';
 
@@ -11,6 +12,8 @@ export function addImageCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  gantry image list\n');
   addImport(image);
   addExport(image);
+  addReplicate(image);
+  addShare(image);
   image
     .command('list')
     .description('list images, newest first')

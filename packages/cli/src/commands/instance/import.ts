@@ -8,12 +8,13 @@ import {
   planInstanceImport,
   resumeInstanceImport,
 } from '@gantry/cloud';
+import { ociPlace } from '../../client/oci-place.ts';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
 import { usageError } from '../../errors/command-error.ts';
 import { printable, shellWord } from '../../output/printable.ts';
 import { exactSizeText, sizeText } from '../../output/quantities.ts';
-import { ociPlace } from './oci-place.ts';
+import { leftoverLines } from '../image/leftovers.ts';
 
 interface ImportOptions {
   readonly bucket?: string;
@@ -58,10 +59,10 @@ function wishOf(source: string | undefined, options: ImportOptions): ImportWish 
       'say which instance to import',
       'write oci://PROFILE/INSTANCE_OCID, or --resume JOURNAL',
     );
-  const { profile, ocid } = ociPlace(source, 'instance');
+  const { profile, name: instanceId } = ociPlace(source, 'instance');
   if (bucket === undefined)
     throw usageError('say which bucket the archive goes through', 'name one of your own with --bucket');
-  return { profile, instanceId: ocid, bucket, name, folder: to, keep: keep ?? false, endpoint, configFile };
+  return { profile, instanceId, bucket, name, folder: to, keep: keep ?? false, endpoint, configFile };
 }
 
 async function showPlan(context: Context, plan: ImportPlan, { keep }: ImportWish): Promise<void> {
@@ -119,10 +120,7 @@ async function finish(context: Context, outcome: ImportOutcome): Promise<ExitCod
     `verified: ${proof}, ${written?.digest}`,
     ...files.map((name) => `wrote ${printable(join(folder, name))}`),
     ...startLines(folder, files),
-    ...leftovers.flatMap(({ kind, id, why, remove }) => [
-      `left in the cloud: ${kind} ${id}: ${printable(why)}`,
-      `  remove it with: ${printable(remove)}`,
-    ]),
+    ...leftoverLines(leftovers),
   ]);
   return leftovers.length === 0 ? EXIT.ok : EXIT.findings;
 }
