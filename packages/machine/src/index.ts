@@ -24,9 +24,25 @@ export { writeRegisterScript, writeVBoxManageScript } from './descriptors/virtua
 export { writeVirtualBoxSettings } from './descriptors/virtualbox/settings.ts';
 export { osFamilyOf } from './guest-os.ts';
 export { readCapabilities } from './host/capabilities.ts';
+export {
+  createDiskFiles,
+  type DiskFile,
+  type DiskFileOptions,
+  type DiskFilePlan,
+  planDiskFiles,
+  verifyChecksums,
+} from './host/disk-files.ts';
 export type { FeatureStates, Host, HostGuest } from './host/host.ts';
 export { type BootChoice, chooseBoot, domainTypeOf } from './host/match.ts';
 export { type QemuHostOptions, qemuHost, qemuProgram } from './host/qemu.ts';
+export {
+  type QemuCommand,
+  type QemuCommandOptions,
+  qemuCommand,
+  type UefiFiles,
+} from './hypervisors/qemu/command.ts';
+export { QmpClient, type QmpEvent } from './hypervisors/qemu/qmp.ts';
+export { type GuestEnd, type RunningMachine, startMachine } from './hypervisors/qemu/run.ts';
 export type {
   Architecture,
   Clock,

@@ -52,6 +52,8 @@ export function placeDisks(
       return [];
     }
     const bus = busFor(disk, machine, board, missing);
+    if (disk.readOnly === true && disk.device === 'disk' && (bus === 'ide' || bus === 'sata'))
+      throw readOnlyRefused(index, bus);
     if (disk.bus !== bus) losses.add(`disks[${index}].bus`, disk.bus, `it is attached to ${bus} here`);
     return [{ disk, index, bus, target: fittingTarget(disk, bus, index, losses) }];
   });
@@ -68,7 +70,7 @@ export function placeDisks(
 }
 
 function busFor(
-  { device, bus, target }: MachineDisk,
+  { device, bus, target, readOnly }: MachineDisk,
   machine: Machine,
   board: Board | 'xen',
   missing: readonly DiskBus[],
@@ -81,11 +83,19 @@ function busFor(
   const fits =
     wanted !== 'xen' &&
     wanted !== 'floppy' &&
-    !(device === 'cdrom' && (wanted === 'virtio' || wanted === 'nvme'));
+    !(device === 'cdrom' && (wanted === 'virtio' || wanted === 'nvme' || wanted === 'usb'));
   if (wanted !== undefined && fits && has(wanted)) return wanted;
+  if (device === 'disk' && readOnly === true && wanted === undefined) return 'scsi';
   const isLinux = osFamilyOf(machine.guestOs ?? {}) === 'linux';
   if (device === 'disk' && (wanted === 'xen' || isLinux || !has('sata'))) return 'virtio';
   return has('sata') ? 'sata' : 'scsi';
+}
+
+function readOnlyRefused(index: number, bus: DiskBus): ImageError {
+  return new ImageError('IMAGE_OPTION', `disks[${index}] is read only, and disks of ${bus} are not`, {
+    structure: `machine disks[${index}].readOnly`,
+    hint: 'attach it to scsi or virtio, as a cdrom, or let it be written to',
+  });
 }
 
 /** The name that the disk has, unless it is one of another bus. */
