@@ -41,7 +41,8 @@ export async function nbdkit(context: TestContext, ...args: readonly string[]): 
   });
   const ended = once(child, 'exit');
   context.after(async () => {
-    child.kill();
+    // Asked politely, it waits for clients to go.
+    child.kill('SIGKILL');
     await ended;
   });
   // It writes that file when it listens.
