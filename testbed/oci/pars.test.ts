@@ -111,7 +111,11 @@ test('a large object is written in parts through an address', async (t) => {
     method: 'PUT',
     headers: { 'opc-multipart': 'true', 'opc-meta-a': 'b', 'content-type': 'x/y' },
   });
-  const { accessUri, uploadId, object } = (await begun.json()) as { accessUri: string; uploadId: string; object: string };
+  const { accessUri, uploadId, object } = (await begun.json()) as {
+    accessUri: string;
+    uploadId: string;
+    object: string;
+  };
   assert.equal(object, 'up/big one/id/x');
   assert.ok(accessUri.endsWith(`/u/up%2Fbig%20one%2Fid%2Fx/id/${uploadId}/`), accessUri);
   const upload = `${running.ociEndpoint}${accessUri}`;

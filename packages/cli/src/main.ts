@@ -8,6 +8,7 @@ import { addInstanceCommands } from './commands/instance/grammar.ts';
 import { addJobCommands } from './commands/job/grammar.ts';
 import { addObjectCommands } from './commands/object/grammar.ts';
 import { addOciCommands } from './commands/oci/grammar.ts';
+import { addParCommands } from './commands/par/grammar.ts';
 import { addServeCommand } from './commands/serve/grammar.ts';
 import { addTenancyCommands } from './commands/tenancy/grammar.ts';
 import { addUserCommands } from './commands/user/grammar.ts';
@@ -26,6 +27,7 @@ const groups: Readonly<Record<string, (program: Command) => void>> = {
   job: addJobCommands,
   bucket: addBucketCommands,
   object: addObjectCommands,
+  par: addParCommands,
   vault: addVaultCommands,
   tenancy: addTenancyCommands,
   user: addUserCommands,

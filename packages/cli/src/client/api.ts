@@ -9,6 +9,7 @@ export interface Page<Item> {
 
 export interface Bucket {
   readonly name: string;
+  readonly compartmentId: string;
   readonly createdAtMs: number;
 }
 
@@ -20,6 +21,21 @@ export interface ObjectEntry {
   readonly createdAtMs: number;
   /** What the object shows when it is a view of an image. */
   readonly view: { readonly [key: string]: unknown } | null;
+}
+
+/** A pre-authenticated request. */
+export interface Par {
+  readonly id: string;
+  readonly name: string;
+  readonly accessType: string;
+  readonly key: string | null;
+  readonly allowsListing: boolean;
+  readonly expiresAtMs: number;
+  readonly createdAtMs: number;
+}
+
+export interface MadePar extends Par {
+  readonly url: string;
 }
 
 export interface UploadPart {
@@ -47,6 +63,13 @@ export interface Image {
   readonly createdAtMs: number;
   /** What the headers of the imported file said. */
   readonly details: Plain;
+  readonly state: 'available' | 'exporting';
+  readonly compartmentId: string;
+  readonly operatingSystem: string;
+  readonly operatingSystemVersion: string;
+  readonly launchMode: string | null;
+  readonly launchOptions: Plain;
+  readonly freeformTags: Readonly<Record<string, string>>;
 }
 
 type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
@@ -62,6 +85,8 @@ export interface Job {
   readonly result: { readonly [key: string]: unknown } | null;
   readonly error: { readonly code: string; readonly message: string; readonly hint?: string | null } | null;
   readonly attempt: number;
+  /** Of the whole job. */
+  readonly percentDone: number;
   readonly createdAtMs: number;
   readonly startedAtMs: number | null;
   readonly finishedAtMs: number | null;

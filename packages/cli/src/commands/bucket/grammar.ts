@@ -10,6 +10,7 @@ export function addBucketCommands(program: Command): void {
     .command('create')
     .description('make a bucket')
     .argument('<bucket>', 'its name')
+    .option('--compartment <compartment>', 'where: a path, id or OCID; the root by default')
     .addHelpText('after', '\nExample:\n  gantry bucket create my-bucket\n')
     .action(action(() => import('./create.ts')));
   bucket

@@ -1,13 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { BLOCK_LIST_TYPE, RAW_DISK_TYPE } from '../../domain/image-blocks.ts';
 import type { ObjectForm } from '../../domain/object-reader.ts';
 import type { Objects } from '../../domain/objects.ts';
+import { DISK_DIGEST_HEADER } from '../../domain/peer-image.ts';
 import type { ObjectPlace, StoredObject } from '../../domain/stored-object.ts';
 import { type Representation, sendHead, sendSource } from './send-source.ts';
 
 /** What an object that shows an image answers besides its file, to who accepts it. */
 const typeOfForm: Readonly<Record<Exclude<ObjectForm, 'file'>, string>> = {
-  raw: 'application/vnd.gantry.raw',
-  blocks: 'application/vnd.gantry.blocks',
+  raw: RAW_DISK_TYPE,
+  blocks: BLOCK_LIST_TYPE,
 };
 
 type Headers = Readonly<Record<string, string | undefined>>;
@@ -40,7 +42,7 @@ export async function sendObject(
       lastModifiedMs: object.createdAtMs,
       contentType: typeOfForm[form],
       // What describes the file's bytes does not describe these.
-      headers: { 'gantry-disk-digest': digest, vary: 'accept' },
+      headers: { [DISK_DIGEST_HEADER]: digest, vary: 'accept' },
     });
   } finally {
     // Closed already, unless it came to no answer.
@@ -73,7 +75,7 @@ function representationOf(
       'content-encoding': contentEncoding,
       'content-disposition': contentDisposition,
       'cache-control': cacheControl,
-      'gantry-disk-digest': diskDigest,
+      [DISK_DIGEST_HEADER]: diskDigest,
       ...(object.view !== undefined && { vary: 'accept' }),
       ...dialect,
     },

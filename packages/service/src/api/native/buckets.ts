@@ -2,10 +2,12 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Bucket, Buckets } from '../../domain/buckets.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
+import { type CopyRouteParts, copyRoutes } from './copies.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import { type ObjectRouteParts, objectRoutes } from './objects.ts';
+import { type ParRouteParts, parRoutes } from './pars.ts';
 import { type UploadRouteParts, uploadRoutes } from './uploads.ts';
 
 const bucketBody = z.object({
@@ -15,7 +17,7 @@ const bucketBody = z.object({
 });
 const bucketParameters = z.object({ bucket: z.string() });
 
-export interface BucketRouteParts extends ObjectRouteParts, UploadRouteParts {
+export interface BucketRouteParts extends ObjectRouteParts, UploadRouteParts, CopyRouteParts, ParRouteParts {
   readonly buckets: Buckets;
   readonly idempotency: Idempotency;
 }
@@ -87,6 +89,8 @@ export function bucketRoutes(parts: BucketRouteParts): FastifyPluginAsyncZod {
         await reply.status(204).send(null);
       },
     );
+    await app.register(copyRoutes(parts));
+    await app.register(parRoutes(parts));
     await app.register(objectRoutes(parts));
     await app.register(uploadRoutes(parts));
   };
