@@ -95,20 +95,28 @@ async function startWithInstance(t: TestContext): Promise<Launched> {
   };
 }
 
-/** Runs the import and kills it as soon as its journal has a text. */
-async function killAt({ args, folder }: Launched, text: RegExp): Promise<void> {
+/** Runs the import and sends it a signal as soon as its journal has a text. Gives its exit status. */
+async function signalAt(
+  { args, folder }: Launched,
+  text: RegExp,
+  name: 'SIGKILL' | 'SIGINT',
+): Promise<number | null> {
   await mkdir(folder, { recursive: true });
   const watcher = watch(folder);
-  const running = spawn(process.execPath, ['--conditions=source', command, ...args], { stdio: 'ignore' });
+  const flags = ['--conditions=source', '--max-semi-space-size=1', command, ...args];
+  const running = spawn(process.execPath, flags, { stdio: 'ignore' });
   const ended = once(running, 'exit');
   const look = async () => {
     const journal = await readFile(join(folder, 'gantry-import.json'), 'utf8').catch(() => '');
-    if (text.test(journal)) running.kill('SIGKILL');
+    if (!text.test(journal)) return;
+    watcher.close();
+    running.kill(name);
   };
   watcher.on('change', () => void look());
   await look();
-  await ended;
+  const [code] = await ended;
   watcher.close();
+  return code;
 }
 
 test('an instance comes out of the service as a machine, through kills, and nothing stays behind', async (t) => {
@@ -121,8 +129,9 @@ test('an instance comes out of the service as a machine, through kills, and noth
   assert.equal(JSON.parse(planned.stdout).instance.cpuCount, 4);
   assert.deepEqual(await remains(), before);
 
+  assert.equal(await signalAt(launched, /"retryToken"/, 'SIGINT'), 130);
   for (const text of [/"retryToken"/, /"isReady": true/, /"etag"/, /"doneBytes"/, /"proof"/, /"files"/]) {
-    await killAt(launched, text);
+    assert.equal(await signalAt(launched, text, 'SIGKILL'), null);
   }
   const done = await gantry(...args);
   assert.equal(done.code, 0, done.stderr);
@@ -149,6 +158,31 @@ test('an instance comes out of the service as a machine, through kills, and noth
   const again = await gantry('instance', 'import', '--resume', outcome.journal, '-o', 'json');
   assert.equal(again.code, 0, again.stderr);
   assert.equal(JSON.parse(again.stdout).wasFinished, true);
+});
+
+test('an image of the service is replicated and shared as OCI does it', async (t) => {
+  const { args, instance, storage, at, admin, compute, remains } = await startWithInstance(t);
+  const profile = /^oci:\/\/([^/]+)/.exec(args[2] ?? '')?.[1];
+  const flags = args.slice(args.indexOf('--endpoint'));
+  const image = `oci://${profile}/${instance.imageId}`;
+  await storage.createBucket({
+    namespaceName: at.namespaceName,
+    createBucketDetails: { name: 'second', compartmentId: admin.tenancyId },
+  });
+  const target = ['--to', `oci://${profile}/local`, '--to-bucket', 'second', '--to-endpoint', flags[1] ?? ''];
+  const before = await remains();
+  const replicated = await gantry('image', 'replicate', image, '--bucket', BUCKET, ...target, ...flags);
+  assert.equal(replicated.code, 0, replicated.stderr);
+  const { replica, leftovers } = JSON.parse(replicated.stdout);
+  assert.deepEqual(leftovers, []);
+  assert.equal((await compute.getImage({ imageId: replica })).image.lifecycleState, 'AVAILABLE');
+  assert.deepEqual((await remains()).objects, before.objects);
+
+  const shared = await gantry('image', 'share', image, '--bucket', BUCKET, '--expires', '1h', ...flags);
+  assert.equal(shared.code, 0, shared.stderr);
+  const { url } = JSON.parse(shared.stdout);
+  const digest = await gantry('disk', 'digest', url, '-o', 'json');
+  assert.equal(JSON.parse(digest.stdout).diskDigest, await digestOf(raw, 'raw'));
 });
 
 test('what is wrong with an import is said in the words of the service', async (t) => {

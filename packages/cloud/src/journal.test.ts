@@ -54,7 +54,7 @@ test('what is no journal of the kind is refused, whatever it is', async (t) => {
     '{}',
     '{"journal":"other","count":1}',
     '{"journal":"counting"}',
-    'x'.repeat(2 ** 21),
+    'x'.repeat(2 ** 23),
   ]) {
     await writeFile(path, text);
     await assert.rejects(Journal.open(path, 'counting', isCounting), { code: 'STORE_REFUSED' });

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StoreError, storeError, syncFolder } from '@gantry/disk';
 
-/** No journal of ours is longer. */
-const JOURNAL_BYTES_MAX = 2 ** 20;
+/** No journal of ours is longer: an archive's document of 1 MiB as a text is the most that one holds. */
+const JOURNAL_BYTES_MAX = 4 * 2 ** 20;
 
 /** What every journal holds, beside its own. */
 interface JournalHead {
@@ -120,14 +120,22 @@ export class Journal<State extends object> {
 
 /** The object in the file; undefined for a file that holds none. Throws STORE_NOT_FOUND when there is no file. */
 async function readJournal(path: string): Promise<{ readonly [name: string]: unknown } | undefined> {
-  const text = await readFile(path, 'utf8').catch((error) => {
-    throw storeError(error, path);
-  });
-  if (text.length > JOURNAL_BYTES_MAX) return undefined;
+  const text = await shortText(path);
+  if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** What is in the file; undefined when that is too long to be a journal. */
+async function shortText(path: string): Promise<string | undefined> {
+  try {
+    const { size } = await stat(path);
+    return size > JOURNAL_BYTES_MAX ? undefined : await readFile(path, 'utf8');
+  } catch (error) {
+    throw storeError(error, path);
   }
 }

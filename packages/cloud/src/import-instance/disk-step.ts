@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Disk, denyReferences, type OciDocument, openDisk, StoreError } from '@gantry/disk';
+import { type Disk, denyReferences, openDisk, StoreError } from '@gantry/disk';
 import { type DiskCheckpoint, planDisk, readBack, requireRoom, reveal, writeDisk } from '../disk-writer.ts';
 import { objectSource } from '../oci/object-source.ts';
 import { rangeWindow } from '../range-window.ts';
@@ -55,11 +55,9 @@ async function downloadDisk(run: ImportRun, partialPath: string): Promise<void> 
   }
 }
 
-function metadataOf({ details }: Disk): OciDocument {
+function metadataOf({ details }: Disk): string {
   const { metadata } = details;
-  return typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata)
-    ? (metadata as OciDocument)
-    : {};
+  return typeof metadata === 'object' && metadata !== null ? JSON.stringify(metadata) : '{}';
 }
 
 /** Gives the digest of the disk as it was read, the parts of earlier processes included. */

@@ -198,6 +198,7 @@ async function begin(planned: ImportPlan, { note }: ImportTools): Promise<Import
   await mkdir(folder, { recursive: true }).catch((error) => {
     throw storeError(error, folder);
   });
+  note(`what is done is written down in ${join(folder, JOURNAL_NAME)}`);
   return createImportJournal(join(folder, JOURNAL_NAME), {
     request,
     instance,

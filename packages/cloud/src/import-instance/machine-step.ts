@@ -48,7 +48,7 @@ export async function writeMachineFiles(run: ImportRun): Promise<void> {
 
 /** What the archive's document says, and over it what the instance really had. */
 function machineOf(state: ImportState, written: WrittenDisk): Machine {
-  const { instance, request, metadata = {} } = state;
+  const { instance, request, metadata = '{}' } = state;
   const { facts } = readOciMetadata(metadata);
   const firmware = firmwareNamed(instance.firmware) ?? facts.firmware;
   const { operatingSystem, operatingSystemVersion, cpuCount, memoryBytes } = instance;

@@ -1,4 +1,3 @@
-import type { OciDocument } from '@gantry/disk';
 import type { DiskCheckpoint, ReadBack } from '../disk-writer.ts';
 import { Journal } from '../journal.ts';
 import type { InstanceFacts } from '../oci/instance-facts.ts';
@@ -62,8 +61,8 @@ export interface ImportState {
   /** Images of attempts that OCI ended as failed. */
   readonly failedImageIds: readonly string[];
   readonly disk?: DiskCheckpoint | undefined;
-  /** `image_metadata.json` of the archive. */
-  readonly metadata?: OciDocument;
+  /** `image_metadata.json` of the archive, as a text. */
+  readonly metadata?: string;
   readonly written?: WrittenDisk;
   /** Names of the files beside the disk. */
   readonly files?: readonly string[];
