@@ -36,6 +36,18 @@ test('a terminal is redrawn at most ten times a second, whatever the number of s
   assert.equal(screen.writes.at(-1), '\r\u001b[K');
 });
 
+test('work in several phases tells how much of all is done, and no bytes where nobody counts them', () => {
+  const reading = { bytesPerSecond: null, etaSeconds: null, overallPercent: 31.7 };
+  const waiting = { ...reading, phase: 'export image', doneBytes: 0, totalBytes: null };
+  assert.equal(readingText(waiting), '31 % in all  export image');
+  const loading = { ...reading, phase: 'download', doneBytes: MIB, totalBytes: 4 * MIB };
+  assert.equal(readingText(loading), '31 % in all  download  25 %  1 MiB of 4 MiB');
+  const screen = new Screen(false);
+  const progress = screen.reporter('json');
+  progress.step({ phase: 'export image', doneBytes: 0, totalBytes: null, overallPercent: 31.7 });
+  assert.equal(JSON.parse(screen.writes[0] ?? '').overallPercent, 31.7);
+});
+
 test('auto shows nothing where standard error is no terminal', () => {
   const screen = new Screen(false);
   const progress = screen.reporter('auto');

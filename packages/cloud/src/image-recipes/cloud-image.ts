@@ -57,12 +57,6 @@ export async function connectAccount(
   return connectOci({ profile: user, endpoint, region, signal });
 }
 
-export interface ExportedImage {
-  readonly image: models.Image;
-  readonly place: ObjectPlace;
-  readonly version: ObjectVersion;
-}
-
 /** Looks at the image and the bucket, and says where the export would go: under a name of its own. */
 export async function exportPlace(
   clients: OciClients,
