@@ -28,6 +28,7 @@ import { Compartments } from './domain/compartments.ts';
 import { Grants } from './domain/grants.ts';
 import { Jobs } from './domain/jobs.ts';
 import { makeRegion, type Region } from './domain/region.ts';
+import { parseShapes, type Shape } from './domain/shapes.ts';
 import { StoredBytes } from './domain/stored-bytes.ts';
 import { TagNamespaces } from './domain/tag-namespaces.ts';
 import { TagPolicy } from './domain/tags.ts';
@@ -124,7 +125,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       region,
       allowNetworks: options.allowNetworks ?? [],
       imageSizeMaxBytes: options.imageSizeMaxBytes,
-      shapes: options.shapes,
+      shapes: await readShapes(options.shapesFile),
       wake: () => runner.wake(),
     });
     const runner = new JobRunner({
@@ -201,6 +202,14 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     await closeAll();
     throw error;
   }
+}
+
+async function readShapes(file: string | undefined): Promise<readonly Shape[] | undefined> {
+  if (file === undefined) return undefined;
+  const text = await readFile(file, 'utf8').catch((error) => {
+    throw storeError(error, file);
+  });
+  return parseShapes(text);
 }
 
 async function readRegion({ region, peers, realmKeyFile }: ServeOptions): Promise<Region> {

@@ -1,5 +1,3 @@
-import type { Shape } from './domain/shapes.ts';
-
 /** What the operator decides when the service is started. */
 export interface ServeOptions {
   /** Everything that the service keeps stands here; made when absent. One process at a time. */
@@ -12,8 +10,8 @@ export interface ServeOptions {
   readonly allowNetworks?: readonly string[] | undefined;
   /** Larger disks are not imported; default 32 TiB. */
   readonly imageSizeMaxBytes?: number | undefined;
-  /** Shapes that instances may have; by default those of OCI's virtual machines. */
-  readonly shapes?: readonly Shape[] | undefined;
+  /** A file of shapes that instances may have (docs/reference/oci.md); by default those of OCI's virtual machines. */
+  readonly shapesFile?: string | undefined;
   /** `postgres://…`, or by default a SQLite file in the data folder. */
   readonly database?: string | undefined;
   /** This service's region; default `local`. */

@@ -17,7 +17,7 @@ export interface RequestOptions {
   readonly repeatable?: boolean;
 }
 
-type Method = 'GET' | 'PUT' | 'POST' | 'DELETE';
+type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 
 /** A service that answered before is waited for: about half a minute, as long as a restart takes. */
 const ATTEMPTS = 8;

@@ -4,7 +4,7 @@ import { memorySource } from '@gantry/disk';
 import { hardwareCompatibility } from './hardware-compatibility.ts';
 import { likelyFirmware } from './launch-firmware.ts';
 import { launchOf, requireExportable, requireSize, requireVirtualShape } from './launch-rules.ts';
-import { requireShape, shapeConfigOf } from './shapes.ts';
+import { parseShapes, requireShape, shapeConfigOf } from './shapes.ts';
 
 const invalid = { code: 'INVALID' };
 const asked = { format: 'qcow2', operatingSystem: '', firmware: 'BIOS' } as const;
@@ -101,7 +101,9 @@ test('the table of older hosts is answered for the systems that it has', () => {
 });
 
 test('a shape gives what it has: a fixed one always the same, a flexible one within its bounds', () => {
-  const shape = requireShape([{ name: 'fixed', architecture: 'x86_64', ocpus: 2, memoryInGBs: 15 }], 'fixed');
+  const list = '[{"name": "fixed", "architecture": "x86_64", "ocpus": 2, "memoryInGBs": 15}]';
+  const shape = requireShape(parseShapes(list), 'fixed');
+  for (const text of ['', '[]', '{}', '[{"name": "a"}]']) assert.throws(() => parseShapes(text), invalid);
   assert.deepEqual(shapeConfigOf(shape, {}), { ocpus: 2, memoryInGBs: 15 });
   assert.throws(() => shapeConfigOf(shape, { ocpus: 3 }), invalid);
   const flexible = { ocpusMax: 8, memoryMaxInGBs: 64, memoryPerOcpuMaxInGBs: 16 };

@@ -1,18 +1,34 @@
+import { z } from 'zod';
 import { DomainError } from './errors.ts';
 
-/** A size of machine that instances may have: fixed, or within ranges (`…Flex`). */
-export interface Shape {
-  readonly name: string;
-  readonly architecture: 'x86_64' | 'aarch64';
+const count = z.number().positive();
+const shape = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,255}$/),
+  architecture: z.enum(['x86_64', 'aarch64']),
   /** Of a flexible shape: by default. An OCPU is a core: two threads on x86_64, one on aarch64. */
-  readonly ocpus: number;
-  readonly memoryInGBs: number;
+  ocpus: count,
+  memoryInGBs: count,
   /** Absent for a fixed shape. */
-  readonly flexible?: {
-    readonly ocpusMax: number;
-    readonly memoryMaxInGBs: number;
-    readonly memoryPerOcpuMaxInGBs: number;
-  };
+  flexible: z
+    .strictObject({ ocpusMax: count, memoryMaxInGBs: count, memoryPerOcpuMaxInGBs: count })
+    .optional(),
+});
+/** A size of machine that instances may have: fixed, or within ranges (`…Flex`). */
+export type Shape = z.infer<typeof shape>;
+
+/** Reads the operator's list of shapes, a JSON array. Throws INVALID. */
+export function parseShapes(text: string): readonly Shape[] {
+  const hint = 'write [{"name": "small", "architecture": "x86_64", "ocpus": 1, "memoryInGBs": 2}]';
+  try {
+    const shapes = z.array(shape).min(1).safeParse(JSON.parse(text));
+    if (shapes.success) return shapes.data;
+    throw new DomainError('INVALID', `the list of shapes cannot be: ${z.prettifyError(shapes.error)}`, {
+      hint,
+    });
+  } catch (error) {
+    if (error instanceof DomainError) throw error;
+    throw new DomainError('INVALID', 'the list of shapes is no JSON', { hint });
+  }
 }
 
 function flexible(

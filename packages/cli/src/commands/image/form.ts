@@ -37,7 +37,9 @@ export async function openForm(
   options: FormOptions,
 ): Promise<Form> {
   const view = await openView(context, client, image, options);
-  if (view !== undefined && !(await isMostlyZeros(client, image, view))) {
+  // What an .oci archive says of the image is the service's to say.
+  const isArchive = options.format === 'oci';
+  if (view !== undefined && (isArchive || !(await isMostlyZeros(client, image, view)))) {
     return {
       write: (sink) => copySource(context, view, sink),
       stream: () => streamSource(view, process.stdout, streamOptions(context)),
@@ -45,7 +47,30 @@ export async function openForm(
     };
   }
   await view?.close();
-  return madeHere(context, client, image, options);
+  const said = isArchive && options.option === undefined ? await archiveDocument(context, client, image) : {};
+  return madeHere(context, client, image, { ...options, ...said });
+}
+
+/** What the service says in archives of the image: from the one that it shows. */
+async function archiveDocument(
+  context: Context,
+  client: ServiceClient,
+  image: Image,
+): Promise<Pick<FormOptions, 'option'>> {
+  const archive = await openView(context, client, image, { format: 'oci' });
+  if (archive === undefined) return {};
+  try {
+    const disk = await openDisk(archive, {
+      references: denyReferences,
+      format: 'oci',
+      signal: context.signal,
+    });
+    const { metadata } = disk.details;
+    await disk.close();
+    return { option: { metadata: `${JSON.stringify(metadata, null, 2)}\n` } };
+  } finally {
+    await archive.close();
+  }
 }
 
 function streamOptions({ signal, progress }: Context): StreamOutOptions {

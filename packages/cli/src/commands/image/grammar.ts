@@ -26,6 +26,15 @@ export function addImageCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  gantry image show web-01\n')
     .action(action(() => import('./show.ts')));
   image
+    .command('update')
+    .description('change what is said of an image')
+    .argument('<image>', IMAGE)
+    .option('--name <name>', 'another name')
+    .option('--os <name>', 'operating system in it')
+    .option('--os-version <version>', 'version of that')
+    .addHelpText('after', '\nExample:\n  gantry image update web-01 --os Debian --os-version 13\n')
+    .action(action(() => import('./update.ts')));
+  image
     .command('delete')
     .description('delete an image; objects that show it stay whole')
     .argument('<image>', IMAGE)
@@ -42,6 +51,17 @@ function addImport(image: Command): void {
     .option('--format <format>', 'format of the source; found by its mark when not given')
     .option('--member <name>', 'the disk of an archive that holds several')
     .option('--snapshot <name>', 'name or id of the internal snapshot to bring in')
+    .option('--os <name>', 'operating system in it, such as "Oracle Linux"')
+    .option('--os-version <version>', 'version of that')
+    .addOption(
+      new Option('--launch-mode <mode>', 'devices that instances get; by default PARAVIRTUALIZED').choices([
+        'NATIVE',
+        'EMULATED',
+        'PARAVIRTUALIZED',
+        'ACCELERATEDPV',
+      ]),
+    )
+    .option('--compartment <id>', "where it shall belong; by default the tenancy's root")
     .option('--wait', 'wait until the image is there')
     .addOption(waitTimeoutOption())
     .addOption(

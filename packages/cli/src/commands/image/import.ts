@@ -21,6 +21,10 @@ interface ImportOptions {
   readonly wait?: boolean;
   readonly timeout?: number;
   readonly stream?: boolean;
+  readonly os?: string;
+  readonly osVersion?: string;
+  readonly launchMode?: string;
+  readonly compartment?: string;
 }
 
 export async function run(
@@ -31,6 +35,9 @@ export async function run(
   if (options.format !== undefined) requireFormatName(options.format, '--format');
   const isLocal = !isHttpAddress(source) && (await isLocalFile(source));
   if (options.stream === true) {
+    if (options.os ?? options.osVersion ?? options.launchMode ?? options.compartment) {
+      throw usageError('--os, --os-version, --launch-mode and --compartment cannot be sent with --stream');
+    }
     if (!isLocal)
       throw usageError(
         '--stream sends a file of this machine',
@@ -56,10 +63,21 @@ async function isLocalFile(source: string): Promise<boolean> {
 
 async function startImport(
   client: ServiceClient,
-  { name, format, member, snapshot }: ImportOptions,
+  options: ImportOptions,
   source: Place | { readonly url: string },
 ): Promise<Job> {
-  const { job } = await client.startOnce<{ job: Job }>('/images', { name, format, member, snapshot, source });
+  const { name, format, member, snapshot, launchMode } = options;
+  const { job } = await client.startOnce<{ job: Job }>('/images', {
+    name,
+    format,
+    member,
+    snapshot,
+    source,
+    launchMode,
+    operatingSystem: options.os,
+    operatingSystemVersion: options.osVersion,
+    compartmentId: options.compartment,
+  });
   return job;
 }
 

@@ -4,10 +4,17 @@ import { recordLines } from '../../output/output.ts';
 import { exactSizeText, timeText } from '../../output/quantities.ts';
 
 export async function printImage(context: Context, image: Image): Promise<void> {
-  const { id, name, virtualSizeBytes, sourceFormat, diskDigest, createdAtMs, details } = image;
+  const { id, name, state, virtualSizeBytes, sourceFormat, diskDigest, createdAtMs, details } = image;
+  const { operatingSystem, operatingSystemVersion, launchMode, launchOptions, freeformTags } = image;
   const shown = {
     id,
     name,
+    state,
+    compartment: image.compartmentId,
+    'operating system': `${operatingSystem} ${operatingSystemVersion}`.trim() || undefined,
+    'launch mode': launchMode ?? undefined,
+    'launch options': launchOptions ?? undefined,
+    tags: Object.keys(freeformTags).length === 0 ? undefined : freeformTags,
     'virtual size': exactSizeText(virtualSizeBytes),
     'disk digest': diskDigest,
     'imported from': sourceFormat,

@@ -16,6 +16,7 @@ export async function run(
     { title: 'KIND', value: ({ kind }) => kind },
     { title: 'STATE', value: (job) => job.state },
     { title: 'PHASE', value: ({ phase }) => phase || '-' },
+    { title: '%', align: 'right', value: ({ percentDone }) => String(percentDone) },
     { title: 'DONE', value: progressText },
     { title: 'CREATED', value: ({ createdAtMs }) => timeText(createdAtMs) },
   ]);

@@ -21,6 +21,7 @@ export async function printJob(
     state,
     phase,
     progress: progressText(job),
+    'done in all': `${job.percentDone} %`,
     attempt,
     created: timeText(createdAtMs),
     started: timeText(startedAtMs),

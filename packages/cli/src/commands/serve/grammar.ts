@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { action, collect } from '../action.ts';
+import { parseLength } from '../arguments.ts';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
@@ -35,6 +36,13 @@ export function addServeCommand(program: Command): void {
         'a host or network that imports may reach although it is not public (repeatable)',
       ).argParser(collect),
     )
+    .addOption(
+      new Option(
+        '--image-size-max <bytes>',
+        'refuse to import larger disks; by default those above 32 TiB',
+      ).argParser(parseLength),
+    )
+    .option('--shapes <file>', "JSON list of the shapes that instances may have; by default OCI's")
     .addHelpText('after', '\nExample:\n  gantry serve --data ./data --listen 127.0.0.1:7080\n')
     .action(action(() => import('./serve.ts')));
 }

@@ -14,12 +14,14 @@ interface ServeOptions {
   readonly region: string;
   readonly peer?: readonly string[];
   readonly realmKey?: string;
+  readonly imageSizeMax?: number;
+  readonly shapes?: string;
 }
 
 export async function run(
   context: Context,
   _args: readonly [],
-  { data, listen = [], logLevel, allow, region, peer, realmKey }: ServeOptions,
+  { data, listen = [], logLevel, allow, region, peer, realmKey, imageSizeMax, shapes }: ServeOptions,
 ): Promise<ExitCode> {
   const dataFolder = resolve(data);
   const service = await serve({
@@ -30,6 +32,8 @@ export async function run(
     region,
     peers: peer ?? [],
     realmKeyFile: realmKey,
+    imageSizeMaxBytes: imageSizeMax,
+    shapesFile: shapes,
   });
   try {
     const { address, ociEndpoint, profilePath } = service;
