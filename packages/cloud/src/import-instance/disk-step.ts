@@ -1,8 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Disk, denyReferences, openDisk, StoreError } from '@gantry/disk';
 import { type DiskCheckpoint, planDisk, readBack, requireRoom, reveal, writeDisk } from '../disk-writer.ts';
-import { objectSource } from '../oci/object-source.ts';
+import { type ObjectVersion, objectSource } from '../oci/object-source.ts';
 import { rangeWindow } from '../range-window.ts';
 import { objectPlace } from './cloud-steps.ts';
 import type { ImportRun } from './run.ts';
@@ -38,7 +39,7 @@ async function downloadDisk(run: ImportRun, partialPath: string): Promise<void> 
   const { version } = journal.state.object;
   if (version === undefined)
     throw new StoreError('STORE_REFUSED', 'nothing was exported', { where: journal.path });
-  const { source, diskDigest } = await objectSource(clients, objectPlace(journal.state), version);
+  const { source, diskDigest } = await openExport(run, version);
   const archive = rangeWindow(source, { parallel });
   try {
     const { signal } = clients;
@@ -52,6 +53,25 @@ async function downloadDisk(run: ImportRun, partialPath: string): Promise<void> 
     await journal.save({ written, disk: undefined });
   } finally {
     await archive.close();
+  }
+}
+
+/** An object that somebody removed since is exported anew when the import goes on: the image is kept. */
+async function openExport(
+  { clients, journal }: ImportRun,
+  version: ObjectVersion,
+): ReturnType<typeof objectSource> {
+  const place = objectPlace(journal.state);
+  try {
+    return await objectSource(clients, place, version);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'STORE_NOT_FOUND') throw error;
+    await journal.save({ object: { retryToken: randomUUID() }, disk: undefined });
+    throw new StoreError(error.code, 'the exported archive is gone from the bucket', {
+      where: `${place.bucket}/${place.object}`,
+      hint: 'go on with the same command: it is exported again',
+      cause: error,
+    });
   }
 }
 

@@ -128,6 +128,17 @@ test('an object that somebody replaced is not taken for the export', async (t) =
   await assert.rejects(run(), { code: 'STORE_CHANGED', message: /is not the object that was exported/ });
 });
 
+test('an archive that somebody removed is exported again', async (t) => {
+  const { cloud, run, wish, tools, diskDigest } = await scene(t);
+  const leaving = new AbortController();
+  const onProgress = ({ phase }: ImportProgress) => phase === 'download' && leaving.abort(new Error('left'));
+  await assert.rejects(importInstance(wish, tools(onProgress, leaving.signal)), { message: 'left' });
+  cloud.objects.clear();
+  await assert.rejects(run(), { code: 'STORE_NOT_FOUND', message: /gone from the bucket/ });
+  assert.equal((await run()).state.written?.digest, diskDigest);
+  assert.equal(count(cloud, 'POST /20160918/images/'), 2);
+});
+
 test('a disk that is not what the service keeps is not trusted, and downloaded again', async (t) => {
   const { cloud, folder, run, diskDigest } = await scene(t);
   cloud.faults.diskDigest = `disk1:${'0'.repeat(64)}`;

@@ -116,6 +116,8 @@ async function goOn(clients: OciClients, journal: ImportJournal, tools: ImportTo
   const folder = dirname(journal.path);
   const wasFinished = journal.state.finishedAt !== undefined;
   if (!wasFinished) {
+    if (journal.state.image.id !== undefined)
+      tools.note(`going on with the import of ${journal.state.startedAt}, as it was asked for then`);
     const meter = new ImportMeter(tools.onProgress);
     const run = { clients, journal, folder, parallel: tools.parallel, meter, note: tools.note };
     for (const step of importSteps) {
