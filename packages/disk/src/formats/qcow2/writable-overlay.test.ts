@@ -161,7 +161,7 @@ class FragileFile implements WritableFile {
 
   /** With some of what was written since. */
   afterPowerCut(isThere: (index: number) => boolean): Uint8Array {
-    let found = this.#durable.slice();
+    let found: Uint8Array = this.#durable.slice();
     this.#since.forEach((write, index) => {
       if (isThere(index)) found = withWrite(found, write.offsetBytes, write.bytes);
     });
