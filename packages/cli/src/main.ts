@@ -6,6 +6,7 @@ import { addDiskCommands } from './commands/disk/grammar.ts';
 import { addImageCommands } from './commands/image/grammar.ts';
 import { addInstanceCommands } from './commands/instance/grammar.ts';
 import { addJobCommands } from './commands/job/grammar.ts';
+import { addMachineCommands } from './commands/machine/grammar.ts';
 import { addObjectCommands } from './commands/object/grammar.ts';
 import { addOciCommands } from './commands/oci/grammar.ts';
 import { addParCommands } from './commands/par/grammar.ts';
@@ -24,6 +25,7 @@ const groups: Readonly<Record<string, (program: Command) => void>> = {
   disk: addDiskCommands,
   image: addImageCommands,
   instance: addInstanceCommands,
+  machine: addMachineCommands,
   job: addJobCommands,
   bucket: addBucketCommands,
   object: addObjectCommands,

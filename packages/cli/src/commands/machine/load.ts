@@ -1,0 +1,149 @@
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { ImageError, storeError } from '@gantry/disk';
+import {
+  chooseBoot,
+  completeMachine,
+  type Host,
+  type HostGuest,
+  type Machine,
+  type MachineFacts,
+  type OmittedFeatures,
+  qemuHost,
+  readCapabilities,
+  readLibvirtDomain,
+  readVirtImage,
+  type UefiFiles,
+  virtImageFacts,
+} from '@gantry/machine';
+import type { Context } from '../../context.ts';
+import { usageError } from '../../errors/command-error.ts';
+import { parseNetwork } from './networks.ts';
+
+/** What changes the machine of a descriptor: `withMachineOptions`. */
+export interface MachineOptions {
+  readonly boot?: number;
+  readonly name?: string;
+  readonly ram?: number;
+  readonly vcpus?: number;
+  readonly network?: readonly string[];
+  readonly vnc?: boolean;
+  readonly nographics?: boolean;
+  readonly omittedFeatures?: OmittedFeatures;
+  readonly anyPath?: boolean;
+}
+
+export interface FirmwareOptions {
+  readonly uefiCode?: string;
+  readonly uefiVariables?: string;
+}
+
+/** Both files of UEFI, absolute, or none. Throws USAGE for one without the other. */
+export function uefiFiles({ uefiCode, uefiVariables }: FirmwareOptions): UefiFiles | undefined {
+  if (uefiCode === undefined && uefiVariables === undefined) return undefined;
+  if (uefiCode !== undefined && uefiVariables !== undefined)
+    return { codePath: resolve(uefiCode), variablesPath: resolve(uefiVariables) };
+  throw usageError('--uefi-code and --uefi-variables go together');
+}
+
+export interface LoadedMachine {
+  readonly machine: Machine;
+  /** The guest of the host that it was matched with; absent for descriptors that say one machine. */
+  readonly guest?: HostGuest;
+  readonly bootIndex?: number;
+  /** The folder of the descriptor, absolute. */
+  readonly folder: string;
+}
+
+const MIB: number = 2 ** 20;
+/** No descriptor is larger; the readers say so with more words. */
+const DESCRIPTOR_BYTES_MAX = 2 * MIB;
+
+/**
+ * The machine that a descriptor says, on this host or on the one that is given. Warnings become notes. Throws
+ * IMAGE_MALFORMED and what the readers throw, USAGE for options that do not fit.
+ */
+export async function loadMachine(
+  context: Context,
+  file: string,
+  options: MachineOptions,
+  hostOf: () => Promise<Host>,
+): Promise<LoadedMachine> {
+  const bytes = await readDescriptor(file);
+  const folder = resolve(dirname(file));
+  if (kindOf(bytes) === 'libvirt') {
+    if (options.boot !== undefined)
+      throw usageError('--boot is for virt-image descriptors', 'leave it away: a domain says one machine');
+    const { facts, warnings } = readLibvirtDomain(bytes, file);
+    for (const warning of warnings) context.progress.note(`warning: ${warning}`);
+    return { machine: machineWith(facts, options), folder };
+  }
+  const { image, warnings } = readVirtImage(bytes, file);
+  for (const warning of warnings) context.progress.note(`warning: ${warning}`);
+  const { index, guest } = chooseBoot(image, await hostOf(), options.boot);
+  const { omittedFeatures } = options;
+  const facts = virtImageFacts(image, { bootIndex: index, guest, omittedFeatures, file });
+  return { machine: machineWith(facts, options), guest, bootIndex: index, folder };
+}
+
+export async function readDescriptor(file: string): Promise<Uint8Array> {
+  const found = await stat(file).catch((error) => {
+    throw storeError(error, file);
+  });
+  if (found.size > DESCRIPTOR_BYTES_MAX)
+    throw new ImageError(
+      'IMAGE_LIMIT',
+      `${file} has ${found.size} bytes, and no descriptor more than 1 MiB`,
+      { structure: 'descriptor' },
+    );
+  return readFile(file).catch((error) => {
+    throw storeError(error, file);
+  });
+}
+
+/** By the first element; the reader of that kind says what is wrong with the rest. */
+export function kindOf(bytes: Uint8Array): 'libvirt' | 'virt-image' {
+  const start = new TextDecoder('latin1').decode(bytes).replaceAll('\0', '');
+  const [, root] = /<(?![?!])(?:[\w.-]+:)?([\w.-]+)/.exec(start.replaceAll(/<!--[\s\S]*?-->/g, '')) ?? [];
+  return root === 'domain' || root === 'domstatus' || root === 'domainsnapshot' ? 'libvirt' : 'virt-image';
+}
+
+/** The QEMU of this host, as far as `PATH` leads to it. */
+export function installedQemu(context: Context): Promise<Host> {
+  return qemuHost({ path: context.environment.PATH ?? '', signal: context.signal });
+}
+
+export async function capabilitiesFrom(file: string): Promise<Host> {
+  return readCapabilities(await readDescriptor(file), file);
+}
+
+/** VirtualBox shows every x86 guest a whole machine, and switches what is asked. */
+export const virtualBoxHost: Host = {
+  guests: (['x86_64', 'i686'] as const).map((architecture) => ({
+    type: 'hvm',
+    architecture,
+    domainTypes: ['virtualbox'],
+    features: new Map(['pae', 'acpi', 'apic'].map((name) => [name, ['on', 'off']])),
+  })),
+};
+
+function machineWith(facts: MachineFacts, options: MachineOptions): Machine {
+  const { name, ram, vcpus, network, vnc, nographics } = options;
+  if (vnc === true && nographics === true) throw usageError('--vnc and --nographics are one or the other');
+  const { graphics, ...rest } = facts;
+  const screen =
+    nographics === true ? undefined : vnc === true ? { ...graphics, kind: 'vnc' as const } : graphics;
+  return completeMachine({
+    ...rest,
+    ...(screen !== undefined && { graphics: screen }),
+    ...(name !== undefined && { name }),
+    ...(ram !== undefined && { memoryBytes: ram * MIB }),
+    ...(vcpus !== undefined && { cpuCount: vcpus }),
+    ...(network !== undefined && { nics: nicsFor(rest.nics ?? [], network) }),
+  });
+}
+
+/** The first ones are those that are said; the descriptor's others stay. */
+function nicsFor(nics: Machine['nics'], networks: readonly string[]): Machine['nics'] {
+  return [...networks.map(parseNetwork), ...nics.slice(networks.length)];
+}
