@@ -60,7 +60,16 @@ test('plain clients read, write and look through an address', async (t) => {
   await writeFile(join(folder, 'sent'), content);
   const address = await url({ accessType: AccessType.ObjectReadWrite, objectName: 'k' });
   const curl = async (...args: string[]) => (await promisify(execFile)('curl', ['-sS', ...args])).stdout;
-  await curl('-f', '-H', 'opc-meta-version: 2', '-T', join(folder, 'sent'), address);
+  await curl(
+    '-f',
+    '-H',
+    'opc-meta-version: 2',
+    '-H',
+    'expect: 100-continue',
+    '-T',
+    join(folder, 'sent'),
+    address,
+  );
   await curl('-f', '-o', join(folder, 'got'), address);
   assert.ok((await readFile(join(folder, 'got'))).equals(content));
   const head = await curl('-I', address);

@@ -7,6 +7,16 @@ export const bucketAttributes = z.object({
 });
 export type BucketAttributes = z.infer<typeof bucketAttributes>;
 
+/** Oracle's API reference, CreateBucketDetails: up to 4 KB. */
+const METADATA_BYTES_MAX = 4096;
+
+/** Throws INVALID for more than a bucket holds. */
+export function requireBucketMetadata(metadata: Readonly<Record<string, string>>): void {
+  const sizeBytes = Object.entries(metadata).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0);
+  if (sizeBytes <= METADATA_BYTES_MAX) return;
+  throw new DomainError('INVALID', `a bucket's metadata has at most ${METADATA_BYTES_MAX} bytes`);
+}
+
 const LABEL = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
 const PORTABLE_NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
 const IPV4 = /^\d+\.\d+\.\d+\.\d+$/;

@@ -17,10 +17,10 @@ import {
   type BucketAttributes,
   type BucketNaming,
   bucketAttributes,
+  requireBucketMetadata,
   requireBucketName,
 } from './bucket-attributes.ts';
 import { DomainError } from './errors.ts';
-import { requireMetadata } from './object-attributes.ts';
 import { conditionHolds, type EtagList } from './object-conditions.ts';
 import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
 
@@ -96,7 +96,7 @@ export class Buckets {
   async create(principal: Principal, bucket: NewBucket): Promise<Bucket> {
     const { name, compartmentId = principal.tenancyId, naming = 'portable', metadata = {} } = bucket;
     requireBucketName(name, naming);
-    requireMetadata(metadata);
+    requireBucketMetadata(metadata);
     await this.#requireCompartment(principal, 'manage', compartmentId);
     const row: BucketRow = {
       id: newId('bkt'),
@@ -130,7 +130,7 @@ export class Buckets {
   async update(principal: Principal, name: string, change: BucketChange): Promise<Bucket> {
     if (change.name !== undefined && change.name !== name)
       requireBucketName(change.name, change.naming ?? 'portable');
-    requireMetadata(change.metadata ?? {});
+    requireBucketMetadata(change.metadata ?? {});
     const before = await this.#row(principal, name, 'use');
     const { compartmentId = before.compartment_id } = change;
     if (compartmentId !== before.compartment_id)

@@ -60,8 +60,10 @@ export async function copyToRegion(
     signal: context.signal,
   });
   await context.phase('open');
-  const { source } = await parts.objects.open({ principal, ...input.source });
+  const opened = await parts.objects.open({ principal, ...input.source });
+  const { source } = opened;
   try {
+    requireSame(opened.object, object);
     const copy = incomingOf(parts.region.name, context, input, object, source);
     await sendCopy(context, peer, copy, source);
     const { region, bucket, key } = target;
@@ -69,6 +71,20 @@ export async function copyToRegion(
   } finally {
     await source.close();
   }
+}
+
+/** Replaced between the look at its row and its opening. Throws PRECONDITION_FAILED. */
+function requireSame(opened: StoredObject, object: StoredObject): void {
+  // The ETag of a view is that of its bytes as they are now.
+  const isSame =
+    object.view === undefined
+      ? opened.etag === object.etag
+      : opened.view?.manifestId === object.view.manifestId;
+  if (isSame) return;
+  throw new DomainError('PRECONDITION_FAILED', `${object.key} was replaced since the copy was asked for`, {
+    hint: 'copy it again',
+    subject: 'if-match',
+  });
 }
 
 function incomingOf(

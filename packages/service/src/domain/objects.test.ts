@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +8,10 @@ import { newStoredName, type ObjectStore, openFolderStore } from '@gantry/storag
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { forEachEngine } from '../db/engines.testkit.ts';
+import { newId } from '../db/ids.ts';
+import { insertGrant } from '../db/repositories/grants.ts';
 import { makeTenancy, makeUser } from '../db/repositories/rows.testkit.ts';
+import type { GrantVerb } from '../db/schema.ts';
 import { Access } from './access.ts';
 import { Buckets } from './buckets.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -76,6 +80,8 @@ async function textOf(source: ByteSource): Promise<string> {
   await source.close();
   return bytes.toString();
 }
+
+const hashOf = (algorithm: string, text: string) => createHash(algorithm).update(text).digest('base64');
 
 const storedNames = (store: ObjectStore) => Array.fromAsync(store.names());
 
@@ -269,4 +275,140 @@ inWorld('the sweep at a start deletes bytes that nothing needs, and only those',
   for (let i = 0; i < 3; i++) await store.put(newStoredName(), bodyOf('left'));
   assert.equal(await deleteUnneededBytes(database, store), 3);
   assert.deepEqual((await storedNames(store)).toSorted(), needed);
+});
+
+inWorld('a member does with objects what a grant says, and sees no more', async (world) => {
+  const { database, buckets, objects, uploads, principal, place } = world;
+  await objects.put(place('k'), bodyOf('x'));
+  const { id: userId } = await makeUser(database.kysely, principal.tenancyId, 'member');
+  const member: Principal = { ...principal, userId, role: 'member' };
+  const at = (key: string) => ({ ...place(key), principal: member });
+  const needs: readonly (readonly [GrantVerb, () => Promise<unknown>])[] = [
+    ['inspect', () => objects.list(at('k'), { limit: 1 })],
+    ['inspect', () => objects.browse(at('k'), { limit: 1 })],
+    ['inspect', () => objects.get(at('k'))],
+    ['inspect', () => uploads.list(at('k'), { limit: 1 })],
+    ['read', async () => (await objects.open(at('k'))).source.close()],
+    ['manage', () => objects.put(at('l'), bodyOf('y'))],
+    ['manage', () => objects.rename(at('l'), 'm')],
+    ['manage', () => objects.delete(at('m'))],
+    ['manage', () => uploads.create(at('k'), { key: 'k' })],
+  ];
+  const verbs: readonly GrantVerb[] = ['inspect', 'read', 'use', 'manage'];
+  for (const [, call] of needs) await assert.rejects(call(), { code: 'NOT_FOUND' });
+  for (const granted of verbs) {
+    await insertGrant(database.kysely, {
+      id: newId('grt'),
+      tenancy_id: principal.tenancyId,
+      user_id: userId,
+      verb: granted,
+      resource: 'objects',
+      compartment_id: principal.tenancyId,
+      created_at_ms: 1,
+    });
+    for (const [verb, call] of needs) {
+      if (verbs.indexOf(verb) <= verbs.indexOf(granted)) await call();
+      else await assert.rejects(call(), { code: 'FORBIDDEN' }, `${granted} for ${verb}`);
+    }
+  }
+  await assert.rejects(buckets.get(member, 'bucket'), { code: 'NOT_FOUND' });
+  assert.deepEqual((await buckets.list({ principal: member, limit: 10 })).items, []);
+  await assert.rejects(buckets.create(member, { name: 'other' }), { code: 'NOT_FOUND' });
+});
+
+inWorld('attributes and checksums are kept, and what no header can hold is refused', async (world) => {
+  const { objects, place } = world;
+  const attributes = {
+    metadata: { a: 'b' },
+    contentEncoding: 'gzip',
+    storageTier: 'InfrequentAccess',
+  } as const;
+  const checksums = ['md5', 'crc32c', 'sha256', 'sha384'] as const;
+  const { object } = await objects.put(place('k'), bodyOf('1234', '56789'), { attributes, checksums });
+  assert.deepEqual(object.attributes, {
+    ...attributes,
+    checksums: {
+      md5: 'JfnnlDI7RTiF9RgfG2JNCw==',
+      // 0xe3069283, the check value of CRC-32C.
+      crc32c: '4waSgw==',
+      sha256: hashOf('sha256', '123456789'),
+      sha384: hashOf('sha384', '123456789'),
+    },
+  });
+  assert.deepEqual((await objects.get(place('k'))).attributes, object.attributes);
+  for (const wrong of [
+    { metadata: { A: 'b' } },
+    { metadata: { 'a b': 'c' } },
+    { metadata: { a: 'b\r\nset-cookie: x' } },
+    { metadata: { a: 'ü' } },
+    { metadata: { a: 'b'.repeat(4001) } },
+    { cacheControl: 'a\nb' },
+  ]) {
+    await assert.rejects(objects.put(place('k'), bodyOf('x'), { attributes: wrong }), { code: 'INVALID' });
+  }
+  const large = objects.put(place('k'), bodyOf('12', '34'), { maxBytes: 3 });
+  await assert.rejects(large, { code: 'TOO_LARGE' });
+  const expected = { sha256: hashOf('sha256', 'other') };
+  await assert.rejects(objects.put(place('k'), bodyOf('x'), { expected }), { code: 'INVALID' });
+  assert.equal((await storedNames(world.store)).length, 1);
+});
+
+inWorld('a folder is listed in pages as the whole list tells', async ({ objects, place }) => {
+  const keys = ['a', 'a/', 'a/1', 'a/2', 'a/b/3', 'b', 'é/1', 'é/2', 'z/1', '\u{10ffff}/x'];
+  for (const key of keys) await objects.put(place(key), bodyOf('x'));
+  const sorted = keys.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  for (const prefix of ['', 'a', 'a/', 'é']) {
+    for (const delimiter of ['', '/']) {
+      const expected = new Set<string>();
+      for (const key of sorted.filter((each) => each.startsWith(prefix))) {
+        const end = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
+        expected.add(end < 0 ? key : key.slice(0, end + 1));
+      }
+      for (const limit of [1, 2, 5, 100]) {
+        const seen: string[] = [];
+        let start: string | undefined;
+        do {
+          const page = await objects.browse(place(''), { prefix, delimiter, start, limit });
+          seen.push(...page.objects.map(({ key }) => key), ...page.prefixes);
+          start = page.next;
+        } while (start !== undefined);
+        const what = JSON.stringify({ prefix, delimiter, limit });
+        assert.deepEqual(seen.toSorted(), [...expected].toSorted(), what);
+      }
+    }
+  }
+});
+
+inWorld('of many objects that are renamed to one key at once, one is left', async (world) => {
+  const { objects, store, place } = world;
+  const keys = Array.from({ length: 8 }, (_, i) => `k${i}`);
+  for (const key of keys) await objects.put(place(key), bodyOf(key));
+  await Promise.all(keys.map((key) => objects.rename(place(key), 'target')));
+  const { items } = await objects.list(place(''), { limit: 20 });
+  assert.deepEqual(
+    items.map(({ key }) => key),
+    ['target'],
+  );
+  assert.equal((await storedNames(store)).length, 1);
+  await assert.rejects(objects.rename(place('k0'), 'x'), { code: 'NOT_FOUND' });
+  await assert.rejects(objects.rename(place('target'), 'target'), { code: 'INVALID' });
+});
+
+inWorld('a bucket is changed as a whole, and counts what it holds', async (world) => {
+  const { buckets, objects, principal, place } = world;
+  await objects.put(place('a'), bodyOf('123'));
+  await objects.put(place('b'), bodyOf('4567'));
+  assert.deepEqual(await buckets.measure(principal, 'bucket'), { objectCount: 2, lengthBytes: 7 });
+  await buckets.create(principal, { name: 'other' });
+  assert.deepEqual(await buckets.measure(principal, 'other'), { objectCount: 0, lengthBytes: 0 });
+  const { etag } = await buckets.get(principal, 'bucket');
+  const change = { name: 'renamed', metadata: { Any: 'ü' }, ifMatch: [etag] };
+  const renamed = await buckets.update(principal, 'bucket', change);
+  assert.deepEqual([renamed.name, renamed.metadata], ['renamed', { Any: 'ü' }]);
+  assert.notEqual(renamed.etag, etag);
+  await assert.rejects(buckets.update(principal, 'renamed', change), { code: 'PRECONDITION_FAILED' });
+  await assert.rejects(buckets.update(principal, 'renamed', { name: 'other' }), { code: 'CONFLICT' });
+  await assert.rejects(buckets.update(principal, 'bucket', {}), { code: 'NOT_FOUND' });
+  await assert.rejects(buckets.delete(principal, 'other', ['stale']), { code: 'PRECONDITION_FAILED' });
+  assert.equal((await objects.list({ principal, bucket: 'renamed' }, { limit: 5 })).items.length, 2);
 });

@@ -19,7 +19,7 @@ import { type BucketUse, bucketFor, INSPECT_OBJECTS, MANAGE_OBJECTS, noBucket } 
 import { type ChecksumName, type Checksums, checksumNames, joinedChecksums } from './checksums.ts';
 import { DEFAULT_CONTENT_TYPE, requireContentType } from './content-type.ts';
 import { DomainError } from './errors.ts';
-import { objectAttributes, requireAttributes, withChecksums } from './object-attributes.ts';
+import { objectAttributes, requireAttributes, type StorageTier, withChecksums } from './object-attributes.ts';
 import { requireCondition, type WriteCondition } from './object-conditions.ts';
 import { requireObjectKey } from './object-key.ts';
 import { LARGEST_PART_NUMBER, OBJECT_BYTES_MAX, PART_BYTES_MAX } from './object-limits.ts';
@@ -47,6 +47,7 @@ export interface Upload extends Pick<UploadAttributes, 'preAuthenticatedRequestI
   readonly id: string;
   readonly key: string;
   readonly contentType: string;
+  readonly storageTier: StorageTier | undefined;
   readonly createdAtMs: number;
 }
 
@@ -287,11 +288,12 @@ function parseUploadAttributes(row: UploadRow): UploadAttributes {
 }
 
 function toUpload(row: UploadRow): Upload {
-  const { preAuthenticatedRequestId } = parseUploadAttributes(row);
+  const { preAuthenticatedRequestId, object } = parseUploadAttributes(row);
   return {
     id: row.id,
     key: row.object_key,
     contentType: row.content_type,
+    storageTier: object?.storageTier,
     createdAtMs: row.created_at_ms,
     preAuthenticatedRequestId,
   };

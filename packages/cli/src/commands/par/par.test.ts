@@ -90,3 +90,42 @@ test('objects are copied and renamed', async (t) => {
   assert.equal(await readFile(join(folder, 'got'), 'utf8'), 'bytes');
   assert.equal((await service.gantry('object', 'rename', 'target/copy', 'x')).code, 5);
 });
+
+test('the log of the service tells of an address that was used, and not its token', async (t) => {
+  const folder = await temporaryFolder(t);
+  const logging = await startService(folder, '--log-level', 'debug');
+  await logging.done('bucket', 'create', 'shared');
+  const create = [
+    'par',
+    'create',
+    'shared',
+    '--prefix',
+    '--list',
+    '--access',
+    'read-write',
+    '--expires',
+    '1h',
+  ];
+  const url = (await logging.done(...create)).trim();
+  const token = /\/p\/([\w-]+)\//.exec(url)?.[1] ?? '';
+  assert.equal(token.length, 43);
+  const headers = { 'opc-multipart': 'true' };
+  const begun = await fetch(`${url}big`, { method: 'PUT', headers });
+  const { accessUri } = (await begun.json()) as { accessUri: string };
+  const upload = `${new URL(url).origin}/oci${accessUri}`;
+  for (const [address, init] of [
+    [url, {}],
+    [`${url}absent?x=%zz`, {}],
+    [`${upload}1`, { method: 'PUT', body: 'x' }],
+    [`${upload}x`, { method: 'PUT', body: 'x' }],
+    [upload, { method: 'POST' }],
+    [url.replace('/o/', '/nothing/'), {}],
+    [`${url}%ff`, {}],
+  ] as const) {
+    await (await fetch(address, init)).body?.cancel();
+  }
+  await stopService(logging);
+  const { stderr } = await logging.running.ended;
+  assert.match(stderr, /"path":"\/oci\/p\/…\/n\/main/);
+  assert.ok(!stderr.includes(token), 'the token stands in the log');
+});

@@ -7,8 +7,7 @@ import type { PreAuthenticatedRequests, UsedPar } from '../../domain/pars.ts';
 import type { UploadPlace, Uploads } from '../../domain/uploads.ts';
 import { writeCondition } from '../http/conditions.ts';
 import { takeBodiesAsStreams } from '../http/request-body.ts';
-import { OciError } from './errors.ts';
-import { answerObjectStorageError } from './object-storage/errors.ts';
+import { answerObjectStorageError, uploadNotFound } from './object-storage/errors.ts';
 import { objectListingBody, objectListingQuery } from './object-storage/listing.ts';
 import { attributesOfHeaders, wantedChecksums } from './object-storage/object-headers.ts';
 import { answerObject, answerWritten, overridesQuery, storeObject } from './object-storage/objects.ts';
@@ -44,7 +43,7 @@ export function openParRoutes({ pars, objects, uploads }: OpenParParts): Fastify
     const { id, principal } = await use(link, 'write', key);
     const place = { principal, bucket: link.bucket, uploadId, ofKey: key };
     const { preAuthenticatedRequestId } = await uploads.find(place);
-    if (preAuthenticatedRequestId !== id) throw new OciError(404, 'NotAuthorizedOrNotFound', NO_UPLOAD);
+    if (preAuthenticatedRequestId !== id) throw uploadNotFound();
     return { place, partNumber: number === '' ? undefined : Number(number) };
   };
 
@@ -124,7 +123,6 @@ export function openParRoutes({ pars, objects, uploads }: OpenParParts): Fastify
   };
 }
 
-const NO_UPLOAD = 'there is no such unfinished upload';
 const EMPTY = { objects: [], prefixes: [], next: undefined };
 
 /** What begins both ways; undefined when nothing does. */

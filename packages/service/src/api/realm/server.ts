@@ -54,6 +54,11 @@ export async function realmApi(parts: RealmApiParts): Promise<FastifyInstance> {
     throw new DomainError('NOT_FOUND', 'there is no such route between regions');
   });
   app.addHook('onRequest', async (request) => requireSigned(parts.region, request));
+  app.addHook('onResponse', async (request, reply) => {
+    const ms = Math.round(reply.elapsedTime);
+    const path = `/realm${request.url}`;
+    request.log.info({ method: request.method, path, status: reply.statusCode, ms }, 'request');
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
     if (bodyHash(body) !== request.headers['gantry-body-sha256']) throw notSigned();

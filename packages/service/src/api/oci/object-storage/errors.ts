@@ -24,6 +24,7 @@ function translated(error: unknown, request: FastifyRequest): unknown {
     const named = `The object '${object}' was not found in the bucket '${bucket}'`;
     return new OciError(404, 'ObjectNotFound', object === undefined ? message : named);
   }
+  if (code === 'NOT_FOUND' && subject === 'upload') return uploadNotFound();
   if (code === 'CONFLICT' && subject === 'bucket') {
     return new OciError(409, 'BucketAlreadyExists', message);
   }
@@ -32,4 +33,9 @@ function translated(error: unknown, request: FastifyRequest): unknown {
   }
   if (subject === 'md5') return new OciError(400, 'UnmatchedContentMD5', message);
   return error;
+}
+
+/** The same for one that is not there and one that another address has begun. */
+export function uploadNotFound(): OciError {
+  return new OciError(404, 'NotAuthorizedOrNotFound', 'There is no such unfinished upload');
 }

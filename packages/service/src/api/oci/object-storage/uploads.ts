@@ -184,7 +184,7 @@ export function uploadBody(
     object: upload.key,
     uploadId: upload.id,
     timeCreated: new Date(upload.createdAtMs).toISOString(),
-    storageTier: 'Standard',
+    storageTier: upload.storageTier ?? 'Standard',
   };
 }
 
