@@ -157,3 +157,62 @@ test('an image is shown as .oci, any range of it, and exported as an OVA', async
   for await (const { name } of tarMembers(memorySource(ova))) names.push(name);
   assert.deepEqual(names, ['web.ovf', 'web-disk1.vmdk', 'web.mf']);
 });
+
+test('an image appears when its import succeeds, also at a second try, and not before', async (t) => {
+  const service = await startService(t);
+  const source = { bucket: 'bucket', key: 'later' };
+  const { job } = await service.json('/images', { json: { name: 'vm', format: 'raw', source } }, 202);
+  const failed = await ended(service, job.id);
+  assert.deepEqual([failed.state, failed.error?.code], ['failed', 'NOT_FOUND']);
+  const { imageId } = job.input as { imageId: string };
+  assert.equal(await errorCode(await service.call(`/images/${imageId}`)), 'NOT_FOUND');
+  assert.deepEqual((await service.json('/images')).items, []);
+  await service.call('/buckets/bucket/objects/later', { method: 'PUT', body: raw });
+  await service.json(`/jobs/${job.id}/retry`, { method: 'POST' });
+  const retried = await ended(service, job.id);
+  assert.equal(retried.state, 'succeeded', JSON.stringify(retried.error));
+  assert.equal((await service.json(`/images/${imageId}`)).diskDigest, digest);
+});
+
+test('what is said of an image is kept and changed, and images of others stay where they are', async (t) => {
+  const service = await startService(t);
+  const said = {
+    operatingSystem: 'Debian',
+    operatingSystemVersion: '13',
+    launchMode: 'CUSTOM',
+    launchOptions: { firmware: 'UEFI_64', networkType: 'E1000' },
+    freeformTags: { team: 'moving' },
+  };
+  const { result } = await importObject(service, raw, { format: 'raw', ...said });
+  const image = await service.json(`/images/${result.imageId}`);
+  assert.deepEqual(
+    [image.state, image.kind, image.operatingSystem, image.launchMode, image.launchOptions.networkType],
+    ['available', 'custom', 'Debian', 'CUSTOM', 'E1000'],
+  );
+  assert.deepEqual(image.freeformTags, said.freeformTags);
+  const changes = { name: 'renamed', operatingSystemVersion: '14' };
+  const changed = await service.json(`/images/${result.imageId}`, { method: 'PATCH', json: changes });
+  assert.deepEqual([changed.name, changed.operatingSystemVersion], ['renamed', '14']);
+  assert.deepEqual(changed.freeformTags, said.freeformTags);
+
+  const asked = { json: { format: 'raw', bucket: 'bucket', key: 'out' } };
+  for (const kind of ['platform', 'marketplace']) {
+    const { result: foreign } = await importObject(service, raw, { name: kind, format: 'raw', kind });
+    const answer = await service.call(`/images/${foreign.imageId}/exports`, asked);
+    assert.equal(await errorCode(answer), 'INVALID', kind);
+  }
+  const taken = await service.call('/images', {
+    json: { name: 'platform', format: 'raw', source: { bucket: 'bucket', key: 'source' } },
+  });
+  assert.equal(await errorCode(taken), 'CONFLICT');
+  const compatibility = await service.json(
+    '/hardware-compatibility?operatingSystem=CentOS&operatingSystemVersion=7',
+  );
+  assert.deepEqual([compatibility.x5OnX7, compatibility.x6Elsewhere], ['kernel', 'no']);
+});
+
+test('a disk that is larger than the operator allows is not imported', async (t) => {
+  const service = await startService(t, 'bucket', { imageSizeMaxBytes: raw.length - 1 });
+  const job = await importObject(service, raw, { format: 'raw' });
+  assert.equal(job.error?.code, 'TOO_LARGE');
+});

@@ -4,20 +4,23 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type RunningService, serve } from '../../main.ts';
+import { type RunningService, type ServeOptions, serve } from '../../main.ts';
 
 /** A whole service on a folder and a port of its own, for the length of a test. */
 export class TestService {
   readonly dataFolder: string;
   #running: RunningService | undefined;
   #token = '';
+  readonly #options: Partial<ServeOptions>;
 
-  constructor(dataFolder: string) {
+  constructor(dataFolder: string, options: Partial<ServeOptions> = {}) {
     this.dataFolder = dataFolder;
+    this.#options = options;
   }
 
   async start(): Promise<void> {
-    this.#running = await serve({ dataFolder: this.dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal' });
+    const { dataFolder } = this;
+    this.#running = await serve({ dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal', ...this.#options });
     const profile = await readFile(this.#running.profilePath, 'utf8');
     this.#token = /^token = "([^"]*)"$/m.exec(profile)?.[1] ?? '';
   }
@@ -77,8 +80,12 @@ export class TestService {
 }
 
 /** Starts a service with one bucket; it is stopped and removed when the test ends. */
-export async function startService(t: TestContext, bucket = 'bucket'): Promise<TestService> {
-  const service = new TestService(await mkdtemp(join(tmpdir(), 'gantry-service-')));
+export async function startService(
+  t: TestContext,
+  bucket = 'bucket',
+  options: Partial<ServeOptions> = {},
+): Promise<TestService> {
+  const service = new TestService(await mkdtemp(join(tmpdir(), 'gantry-service-')), options);
   t.after(async () => {
     await service.stop();
     await rm(service.dataFolder, { recursive: true });

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { LaunchSource } from '../../../domain/instance-launch.ts';
 import type { Instance } from '../../../domain/instances.ts';
 import { launchOptionsInput } from '../../../domain/launch-options.ts';
+import { availabilityDomainOf } from '../../../domain/region.ts';
 import { toJsonValue } from '../../../json.ts';
 import { OciError } from '../errors.ts';
 import { ifMatch } from '../if-match.ts';
@@ -44,6 +45,11 @@ const launchBody = z.object({
 export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
   const { instances, idempotency, region } = parts;
   const body = (instance: Instance) => toOciInstance(instance, region.name);
+  const requireAvailabilityDomain = (name: string) => {
+    const own = availabilityDomainOf(region);
+    if (name === own) return;
+    throw new OciError(400, 'InvalidParameter', `${JSON.stringify(name)} is not here: this is ${own}`);
+  };
   return async (app) => {
     app.get(
       '/20160918/instances',
@@ -71,6 +77,7 @@ export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
     app.post('/20160918/instances', { schema: { body: launchBody } }, (request, reply) =>
       retryOnce(idempotency, request, reply, 'LaunchInstance', async () => {
         const sent = request.body;
+        requireAvailabilityDomain(sent.availabilityDomain);
         const { instance, job } = await instances.launch(request.principal, {
           compartmentId: compartmentId(sent.compartmentId),
           availabilityDomain: sent.availabilityDomain,
