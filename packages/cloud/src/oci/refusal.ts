@@ -44,7 +44,7 @@ export function isPassing(statusCode: number, serviceCode: string, message: stri
 }
 
 function codeOf(statusCode: number, serviceCode: string): StoreErrorCode {
-  if (/^(?:Limit|Quota|.*QuotaExceeded|LimitExceeded)/.test(serviceCode)) return 'STORE_FULL';
+  if (/LimitExceeded|QuotaExceeded/.test(serviceCode)) return 'STORE_FULL';
   if (statusCode === 401 || statusCode === 403) return 'STORE_DENIED';
   if (statusCode === 404) return 'STORE_NOT_FOUND';
   if (statusCode === 412) return 'STORE_CHANGED';

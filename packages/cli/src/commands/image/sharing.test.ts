@@ -44,6 +44,24 @@ test('an image goes to another service and is the same disk there; nothing stays
   assert.deepEqual(await names(target, 'gantry-replicas'), []);
 });
 
+test('between peers only the blocks move that the other one lacks', async (t) => {
+  const folder = await temporaryFolder(t);
+  const source = await startService(join(folder, 'source'));
+  const target = await startService(join(folder, 'target'), '--peer', `home=${source.address}`);
+  t.after(() => Promise.all([stopService(source), stopService(target)]));
+  const image = await withImage(source, folder);
+  const replicate = async (name: string): Promise<{ readonly diskDigest: string }> =>
+    JSON.parse(
+      await source.done('image', 'replicate', 'web 01', '--to', target.profile, '--name', name, '-o', 'json'),
+    );
+  assert.equal((await replicate('first')).diskDigest, image.diskDigest);
+  assert.equal((await replicate('second')).diskDigest, image.diskDigest);
+  const jobs: readonly { readonly id: string }[] = JSON.parse(await target.done('job', 'list', '-o', 'json'));
+  const { log } = JSON.parse(await target.done('job', 'show', jobs[0]?.id ?? '', '-o', 'json'));
+  const messages: readonly string[] = log.map(({ message }: { readonly message: string }) => message);
+  assert.ok(messages.includes('of 1 blocks 1 were here, 0 were fetched'), messages.join('\n'));
+});
+
 test('a shared image is read by whoever has its address, until it is taken back', async (t) => {
   const folder = await temporaryFolder(t);
   const service = await startService(folder, '--allow', '127.0.0.1');
