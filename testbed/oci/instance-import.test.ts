@@ -52,7 +52,7 @@ async function startWithInstance(t: TestContext): Promise<Launched> {
   const image = await imported('base.oci');
   const { instance } = await compute.launchInstance({
     launchInstanceDetails: {
-      availabilityDomain: 'local-AD-1',
+      availabilityDomain: 'local-ad-1',
       compartmentId: admin.tenancyId,
       displayName: 'web 01',
       shape: 'VM.Standard.E4.Flex',
