@@ -21,10 +21,11 @@ export interface HttpAnswer {
 
 /**
  * An address as messages and logs may show it: without user, password and query, where signed addresses
- * carry their secret, and without the token in the path of a pre-authenticated request (`/p/TOKEN/...`).
+ * carry their secret, and without the token in the path of a pre-authenticated request (`/p/TOKEN/...`, or below a prefix
+ * `/p/TOKEN/n/...`).
  */
 export function shownAddress(address: URL): string {
-  return `${address.origin}${address.pathname.replace(/^\/p\/[^/]+\//, '/p/.../')}`;
+  return `${address.origin}${address.pathname.replace(/^\/p\/[^/]+\/|\/p\/[^/]+\/(?=n\/)/, '/p/.../')}`;
 }
 
 /**

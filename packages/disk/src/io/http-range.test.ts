@@ -326,6 +326,11 @@ test('credentials of the address are sent as a header, and secrets never stand i
   const source = await httpSource(url.href, quick);
   assert.equal(requests[0]!.authorization, `Basic ${Buffer.from('ann:p:w').toString('base64')}`);
   assert.equal(source.name, `http://${url.host}/p/.../n/ns/b/images/o/a.qcow2`);
+  url.pathname = '/below/p/T0KEN/n/ns/b/images/o/a.qcow2';
+  assert.equal(
+    (await httpSource(url.href, quick)).name,
+    `http://${url.host}/below/p/.../n/ns/b/images/o/a.qcow2`,
+  );
 });
 
 test('only http and https addresses are taken', async () => {

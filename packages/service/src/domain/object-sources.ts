@@ -50,11 +50,21 @@ export class ObjectSources {
     const url = URL.parse(address);
     if (url === null || !/^https?:$/.test(url.protocol))
       throw new DomainError('INVALID', 'the URI is no http or https address');
+    const own = await this.ownAddress(principal, url, hosts, action);
+    if (own !== undefined) return own;
+    this.#parts.requireAddress(url.href);
+    return { kind: 'url', url: url.href };
+  }
+
+  /** What an address of this service leads to, without a connection; undefined for one of another host. */
+  async ownAddress(
+    principal: Principal,
+    url: URL,
+    hosts: readonly string[],
+    action: 'read' | 'write',
+  ): Promise<NamedObject | undefined> {
     const own = ownObjectAddress(url, hosts);
-    if (own === undefined) {
-      this.#parts.requireAddress(url.href);
-      return { kind: 'url', url: url.href };
-    }
+    if (own === undefined) return undefined;
     if (own.token === undefined) return this.byName(principal, own, action);
     const place = await this.#parts.parPlace(url, action);
     if (action === 'read') await this.#parts.objects.get(place);

@@ -8,6 +8,7 @@ import type { ImageExports } from '../../domain/image-exports.ts';
 import type { ImageImports, ImportRequest } from '../../domain/image-imports.ts';
 import type { Images } from '../../domain/images.ts';
 import { launchModes, launchOptionsInput } from '../../domain/launch-options.ts';
+import type { ObjectSources } from '../../domain/object-sources.ts';
 import type { StreamImports } from '../../domain/stream-import.ts';
 import { compression, type ViewSpec } from '../../domain/view-spec.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
@@ -18,6 +19,7 @@ import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import { jobBody, startedJobBody, toJobBody } from './job-schema.ts';
 import { listingQuery, pageBody } from './listing.ts';
+import type { Principal } from './principal.ts';
 
 const imageBody = z.object({
   id: z.string(),
@@ -102,12 +104,13 @@ export interface ImageRouteParts {
   readonly imports: ImageImports;
   readonly exports: ImageExports;
   readonly streamImports: StreamImports;
+  readonly objectSources: ObjectSources;
   readonly idempotency: Idempotency;
 }
 
 /** Images: list, show, delete, import, export, and every format of them as a file. */
 export function imageRoutes(parts: ImageRouteParts): FastifyPluginAsyncZod {
-  const { images, imports, exports, streamImports, idempotency } = parts;
+  const { images, imports, exports, streamImports, objectSources, idempotency } = parts;
   return async (app) => {
     app.get(
       '/images',
@@ -211,7 +214,9 @@ export function imageRoutes(parts: ImageRouteParts): FastifyPluginAsyncZod {
       (request, reply) =>
         idempotently(idempotency, request, reply, async () => ({
           statusCode: 202,
-          body: { job: toJobBody(await imports.start(request.principal, importOf(request.body))) },
+          body: {
+            job: toJobBody(await imports.start(request.principal, await importOf(objectSources, request))),
+          },
         })),
     );
     app.post(
@@ -325,11 +330,15 @@ function requestedView(format: string, query: Readonly<Record<string, string>>):
   });
 }
 
-function importOf(body: z.infer<typeof importBody>): ImportRequest {
+async function importOf(
+  sources: ObjectSources,
+  { body, principal, host }: { body: z.infer<typeof importBody>; principal: Principal; host: string },
+): Promise<ImportRequest> {
   const { source, freeformTags: freeform, definedTags: defined, ...named } = body;
   const request = { ...named, tags: { ...(freeform && { freeform }), ...(defined && { defined }) } };
-  if ('url' in source) return { ...request, source: { kind: 'url', url: source.url } };
-  return { ...request, source: { kind: 'object', ...source } };
+  if (!('url' in source)) return { ...request, source: { kind: 'object', ...source } };
+  const own = await sources.ownAddress(principal, new URL(source.url), [host], 'read');
+  return { ...request, source: own ?? { kind: 'url', url: source.url } };
 }
 
 function requireLength(request: FastifyRequest): number {
