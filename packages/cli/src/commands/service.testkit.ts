@@ -34,8 +34,8 @@ export async function startService(folder: string, ...args: string[]): Promise<T
       'serve',
       '--data',
       join(folder, 'data'),
-      '--listen',
-      '127.0.0.1:0',
+      // Given twice, it would listen twice.
+      ...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0']),
       '--log-level',
       'warn',
       '-o',
