@@ -11,7 +11,7 @@ export const PAYLOAD_BYTES_MAX: number = 32 * MIB;
 /** Requests of one connection whose answers are not yet taken by the system. */
 export const REQUEST_COUNT_MAX = 128;
 /** Memory for the data of the requests of one connection; one of the greatest must fit. */
-export const CONNECTION_BYTES_MAX: number = PAYLOAD_BYTES_MAX;
+export const CONNECTION_BYTES_MAX: number = 32 * MIB;
 /** Connections at a time, so that the memory of all has a limit too. nbdcopy makes four. */
 export const CONNECTION_COUNT_MAX = 16;
 /** What one read is sent in when its answer may have several chunks. */

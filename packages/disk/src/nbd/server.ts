@@ -89,6 +89,8 @@ class Connection {
     } finally {
       clearTimeout(timer);
       await this.#channel.closed;
+      // No write goes on when the connection is forgotten.
+      await this.#transmission?.settled();
     }
   }
 
@@ -98,5 +100,6 @@ class Connection {
     clearTimeout(timer);
     this.#channel.destroy();
     await this.#channel.closed;
+    await this.#transmission?.settled();
   }
 }

@@ -1,5 +1,5 @@
 import { utf8Bytes } from '../bytes/fields.ts';
-import { StoreError } from '../errors.ts';
+import { invariant, StoreError } from '../errors.ts';
 import { type ByteChannel, fill, skip } from '../io/byte-channel.ts';
 import { blockStatus } from './block-status.ts';
 import { CONNECTION_BYTES_MAX, PAYLOAD_BYTES_MAX, READ_PIECE_BYTES, REQUEST_COUNT_MAX } from './limits.ts';
@@ -54,22 +54,38 @@ export class Transmission {
     channel.closed.then(() => this.#gone.abort());
   }
 
-  /** Settles when the client is done; throws when the connection breaks or is not one of NBD. */
+  /** Settles when the client is done and has its answers; throws when the connection breaks or is not one of NBD. */
   async run(): Promise<void> {
-    const header = new Uint8Array(REQUEST_BYTES);
-    for (;;) {
-      await this.#slots.take();
-      const isThere = await fill(this.#channel, header);
-      const request = isThere ? this.#parsed(header) : undefined;
-      if (request === undefined || request.type === COMMAND.disconnect) {
-        this.#slots.give();
-        break;
-      }
-      // The payload of a write comes before the next request.
-      const payload = request.type === COMMAND.write ? await this.#payload(request) : undefined;
-      void this.#serve(request, payload);
+    for (let next = await this.#next(); next !== undefined; next = await this.#next()) {
+      void this.#serve(next.request, next.payload);
     }
-    await this.#slots.idle();
+    await this.settled();
+  }
+
+  /** Settles when nothing is at work any more. */
+  settled(): Promise<void> {
+    return this.#slots.idle();
+  }
+
+  /** The next request, with a slot; undefined after the last. */
+  async #next(): Promise<
+    { readonly request: Request; readonly payload: Uint8Array | undefined } | undefined
+  > {
+    await this.#slots.take();
+    try {
+      const header = new Uint8Array(REQUEST_BYTES);
+      const request = (await fill(this.#channel, header)) ? this.#parsed(header) : undefined;
+      if (request !== undefined && request.type !== COMMAND.disconnect) {
+        // The payload of a write comes before the next request.
+        const payload = request.type === COMMAND.write ? await this.#payload(request) : undefined;
+        return { request, payload };
+      }
+    } catch (error) {
+      this.#slots.give();
+      throw error;
+    }
+    this.#slots.give();
+    return undefined;
   }
 
   /** New requests are refused from now on. Settles when those at work are answered. */
@@ -127,7 +143,8 @@ export class Transmission {
       case COMMAND.blockStatus:
         return this.#sendStatus(request, offsetBytes);
       case COMMAND.write:
-        if (payload !== undefined) await writable?.write(offsetBytes, payload);
+        invariant(payload !== undefined, 'what is not refused has its payload');
+        await writable?.write(offsetBytes, payload);
         break;
       case COMMAND.writeZeroes:
         await writable?.writeZeros(offsetBytes, lengthBytes, {
