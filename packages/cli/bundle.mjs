@@ -42,7 +42,7 @@ const otherVerbs = {
   name: 'other verbs',
   setup(build) {
     build.onResolve({ filter: /^\.\// }, ({ kind, importer, path }) => {
-      const isOther = /[\\/]commands[\\/](?!disk[\\/])[^\\/]+[\\/]grammar\.ts$/.test(importer);
+      const isOther = /[\\/]commands[\\/](?!disk[\\/])/.test(importer);
       return kind === 'dynamic-import' && isOther
         ? { path: join(dirname(importer), path), external: true }
         : undefined;

@@ -35,6 +35,14 @@ test('the set-up makes a bundle that runs as the sources do, and loads none of t
   execFileSync(process.execPath, [join(root, 'packages/cli/bundle.mjs')]);
   const bundle = currentBundle(root);
   assert.ok(bundle !== undefined);
+  // What other verbs need would be read at every start.
+  const { inputs } = JSON.parse(await readFile(join(dirname(bundle), 'current.json'), 'utf8')) as {
+    inputs: readonly [path: string][];
+  };
+  assert.deepEqual(
+    inputs.filter(([path]) => /^packages[\\/](?:cloud|service|storage)[\\/]/.test(path)),
+    [],
+  );
   const folder = await temporaryFolder(t);
   const disk = join(folder, 'disk.raw');
   await writeFile(disk, new Uint8Array(24 * 1024 * 1024).fill(7));
