@@ -35,6 +35,7 @@ export {
 export type { FeatureStates, Host, HostGuest } from './host/host.ts';
 export { type BootChoice, chooseBoot, domainTypeOf } from './host/match.ts';
 export { type QemuHostOptions, qemuHost, qemuProgram } from './host/qemu.ts';
+export { type DefineOptions, LibvirtHost, type LibvirtOptions } from './hypervisors/libvirt/virsh.ts';
 export {
   type QemuCommand,
   type QemuCommandOptions,
