@@ -22,6 +22,28 @@ export { virtImageText, writeVirtImage } from './descriptors/virt-image/write.ts
 export { type ChosenOsType, osTypeOf } from './descriptors/virtualbox/os-types.ts';
 export { writeRegisterScript, writeVBoxManageScript } from './descriptors/virtualbox/script.ts';
 export { writeVirtualBoxSettings } from './descriptors/virtualbox/settings.ts';
+export type { GuestFinding, GuestFindingSeverity } from './guest/findings.ts';
+export { type InspectGuestOptions, inspectGuest } from './guest/inspect.ts';
+export type { GuestLimits } from './guest/limits.ts';
+export type { Partition } from './guest/partitions/partition.ts';
+export { type LaunchProposal, proposeLaunch } from './guest/propose.ts';
+export type {
+  BootAnswer,
+  BootLoader,
+  Conclusion,
+  DriverState,
+  FirmwareAnswer,
+  GuestFileSystem,
+  GuestKernel,
+  GuestMount,
+  GuestOperatingSystem,
+  GuestReport,
+  LinuxGuest,
+  NetworkBinding,
+  VirtioDriver,
+  WindowsDriver,
+  WindowsGuest,
+} from './guest/report.ts';
 export { osFamilyOf } from './guest-os.ts';
 export { readCapabilities } from './host/capabilities.ts';
 export {

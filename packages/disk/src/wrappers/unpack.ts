@@ -53,14 +53,18 @@ async function* boundedStream(
       yield bytes;
     }
   }
-  for await (const bytes of unpackAll(kind, counted())) {
+  for await (const bytes of unpackChunks(kind, counted())) {
     outputBytes += bytes.length;
     requireLikely(outputBytes, packedBytes, source.name);
     yield bytes;
   }
 }
 
-function unpackAll(
+/**
+ * Decompresses chunks as they come: gzip members, zstd frames or xz streams, one after the other. How much comes out
+ * is for the caller to bound. Throws ImageError for damage.
+ */
+export function unpackChunks(
   kind: WrapperKind,
   packed: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {

@@ -48,6 +48,18 @@ export function addDiskCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  gantry disk info vm.qcow2\n')
     .action(action(() => import('./info.ts')));
   disk
+    .command('inspect')
+    .description('look at the guest on a disk: would it boot, and with what; exit status 3 when it would not')
+    .argument('<file>', FILE)
+    .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
+    .addOption(referenceOption())
+    .addOption(referencesFromOption())
+    .addHelpText('after', '\nExample:\n  gantry disk inspect vm.qcow2\n')
+    .action(action(() => import('./inspect.ts')));
+  disk
     .command('map')
     .description('list the extents of the disk: data, zero or hole')
     .argument('<file>', FILE)
