@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
-import { memorySource } from '@gantry/disk';
+import { type ByteSource, fileSource, memorySource, readStructure } from '@gantry/disk';
 import { Budget } from '../budget.ts';
 import { Findings } from '../findings.ts';
-import { MIB, makeExt, makeFat, peer, type Tree, temporaryFolder } from '../images.testkit.ts';
+import { MIB, makeExt, makeFat, makeXfs, peer, type Tree, temporaryFolder } from '../images.testkit.ts';
 import { usualLimits } from '../limits.ts';
 import { GuestFiles } from './guest-files.ts';
 import { recogniseFileSystem } from './recognise.ts';
@@ -32,10 +33,11 @@ const links: Tree = {
   'etc/nowhere': { link: '/nowhere/at/all' },
 };
 
-async function opened(bytes: Uint8Array) {
+async function opened(bytes: Uint8Array | ByteSource) {
+  const volume = bytes instanceof Uint8Array ? memorySource(bytes) : bytes;
   const budget = new Budget(usualLimits);
   const findings = new Findings();
-  const found = await recogniseFileSystem(memorySource(bytes), budget, 'here', findings);
+  const found = await recogniseFileSystem(volume, budget, 'here', findings);
   assert.ok(found?.open, 'a file system that is read');
   return { found, findings, files: new GuestFiles(new Map([['/', await found.open()]])) };
 }
@@ -104,7 +106,6 @@ test('holes of sparse files, hashed directories and a journal that needs recover
   });
   const { files } = await opened(bytes);
   assert.equal((await files.head('/etc/holes', MIB))?.length, 200_003);
-  const { writeFile, readFile } = await import('node:fs/promises');
   const image = `${folder}/dirty.img`;
   await writeFile(image, bytes);
   await peer('debugfs', ['-w', '-R', 'feature needs_recovery', image]);
@@ -116,6 +117,72 @@ test('holes of sparse files, hashed directories and a journal that needs recover
   await peer('e2fsck', ['-f', '-y', '-D', image]).catch(() => '');
   const hashed = await opened(new Uint8Array(await readFile(image)));
   await requireTree(hashed.files);
+});
+
+const xfsVariants: readonly (readonly string[])[] = [
+  [],
+  ['-m', 'crc=0'],
+  ['-m', 'crc=0', '-n', 'ftype=0'],
+  ['-b', 'size=1024', '-n', 'size=8192'],
+  ['-i', 'size=1024,nrext64=0'],
+];
+
+for (const args of xfsVariants) {
+  test(`files and links of mkfs.xfs ${args.join(' ')} are read`, async (t) => {
+    const folder = await temporaryFolder(t);
+    // A prototype has no names with spaces.
+    const named = Object.entries(tree).map(
+      ([path, content]) => [path.replaceAll(' ', '_'), content] as const,
+    );
+    const farLink = `/${'usr/../'.repeat(120)}etc/os-release`;
+    const all: Tree = { ...Object.fromEntries(named), ...links, 'etc/far': { link: farLink } };
+    const { found, files, findings } = await opened(await makeXfs(folder, all, ['-L', 'label', ...args]));
+    assert.deepEqual([found.kind, found.label], ['xfs', 'label']);
+    for (const [path, content] of named) {
+      if (path.endsWith('/')) continue;
+      const bytes = await files.head(`/${path}`, 4 * MIB);
+      assert.deepEqual(Buffer.from(bytes ?? []), Buffer.from(content as string | Uint8Array), path);
+    }
+    assert.equal((await files.names('/many')).length, 400);
+    await requireLinks(files);
+    assert.equal(await files.text('/etc/far'), 'ID=debian\n');
+    assert.deepEqual(findings.list, []);
+  });
+}
+
+test('a file of XFS with more extents than its inode holds is read to its end', async (t) => {
+  const folder = await temporaryFolder(t);
+  // Groups of 16 MiB cut it into thirteen extents; an inode of 256 bytes has room for nine.
+  const marks = [0, 16, 17, 100, 150, 199].map((mib) => mib * MIB + 5);
+  const file = await open(`${folder}/file`, 'w');
+  await file.truncate(200 * MIB);
+  for (const mark of marks) await file.write(`mark ${mark}`, mark);
+  await file.close();
+  const image = `${folder}/image`;
+  await writeFile(image, '');
+  await truncate(image, 320 * MIB);
+  await writeFile(`${folder}/prototype`, `/\n0 0\nd--755 0 0\nfile ---644 0 0 ${folder}/file\n$\n`);
+  await peer('mkfs.xfs', [
+    '-q',
+    '-m',
+    'crc=0',
+    '-i',
+    'size=256',
+    '-d',
+    'agcount=20',
+    '-p',
+    `${folder}/prototype`,
+    image,
+  ]);
+  const source = await fileSource(image);
+  t.after(() => source.close());
+  const { files } = await opened(source);
+  const content = await files.open('/file', 400 * MIB);
+  assert.equal(content?.lengthBytes, 200 * MIB);
+  for (const mark of marks) {
+    const text = `mark ${mark}`;
+    assert.equal(Buffer.from(await readStructure(content, mark, text.length, 'mark')).toString(), text);
+  }
 });
 
 const fatVariants: readonly (readonly [kind: string, args: readonly string[], sizeBytes: number])[] = [
@@ -138,7 +205,6 @@ for (const [kind, args, sizeBytes] of fatVariants) {
 
 test('what is not read is told by its name', async (t: TestContext) => {
   const folder = await temporaryFolder(t);
-  const { writeFile, readFile, truncate } = await import('node:fs/promises');
   const made = async (program: string, args: readonly string[], sizeBytes = 16 * MIB) => {
     const image = `${folder}/${program}.img`;
     await writeFile(image, '');

@@ -6,6 +6,7 @@ import { lvmLabelSector } from '../volumes/lvm.ts';
 import { EXT_MAGIC, EXT_SUPERBLOCK_BYTES, recogniseExt } from './ext.ts';
 import { recogniseFat } from './fat.ts';
 import type { RecognisedFileSystem } from './file-system.ts';
+import { recogniseXfs, XFS_MAGIC, XFS_SUPERBLOCK_BYTES } from './xfs.ts';
 
 const KIB = 1024;
 /** The furthest mark of those below that stands at the front, ZFS's, and what it needs. */
@@ -45,6 +46,10 @@ export async function recogniseFileSystem(
   if (encrypted !== undefined) return encrypted;
   if (lvmLabelSector(head.fields(0, Math.min(lengthBytes, 4 * SECTOR_BYTES))) !== undefined)
     return { kind: 'lvm2' };
+  if (head.has(0, XFS_MAGIC)) {
+    const superblock = new Fields(head.part(0, XFS_SUPERBLOCK_BYTES), 'XFS superblock', 'big');
+    return recogniseXfs(volume, superblock, budget, where, findings);
+  }
   const marked = marks.find(([, offset, mark]) => head.has(offset, mark));
   if (marked !== undefined) return { kind: marked[0] };
   if (lengthBytes >= 2 * EXT_SUPERBLOCK_BYTES && head.u16(EXT_SUPERBLOCK_BYTES + 56) === EXT_MAGIC) {
