@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { link, lstat, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { copyFile, link, lstat, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import {
@@ -238,11 +238,22 @@ async function createEmpty(
   try {
     const file = join(folder, basename(path));
     await convert(emptyDisk(virtualSizeBytes), await fileSink(file), { format, signal });
-    await link(file, path);
+    await linkOrCopy(file, path);
   } catch (error) {
     throw storeError(error, path);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Some file systems have no links; a copy that fails where something stands is made there. */
+async function linkOrCopy(file: string, path: string): Promise<void> {
+  try {
+    await link(file, path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error;
+    await copyFile(file, path, constants.COPYFILE_EXCL);
   }
 }
 

@@ -103,9 +103,21 @@ export async function readDescriptor(file: string): Promise<Uint8Array> {
 
 /** By the first element; the reader of that kind says what is wrong with the rest. */
 export function kindOf(bytes: Uint8Array): 'libvirt' | 'virt-image' {
-  const start = new TextDecoder('latin1').decode(bytes).replaceAll('\0', '');
-  const [, root] = /<(?![?!])(?:[\w.-]+:)?([\w.-]+)/.exec(start.replaceAll(/<!--[\s\S]*?-->/g, '')) ?? [];
-  return root === 'domain' || root === 'domstatus' || root === 'domainsnapshot' ? 'libvirt' : 'virt-image';
+  const root = firstElement(new TextDecoder('latin1').decode(bytes).replaceAll('\0', ''));
+  return ['domain', 'domstatus', 'domainsnapshot'].includes(root) ? 'libvirt' : 'virt-image';
+}
+
+/** Goes over what may stand before the first element, once. */
+function firstElement(text: string): string {
+  let at = text.indexOf('<');
+  for (let end = ''; at >= 0; at = text.indexOf('<', at)) {
+    if (text.startsWith('<!--', at)) end = '-->';
+    else if (text.startsWith('<?', at)) end = '?>';
+    else return /^<(?:[\w.-]+:)?([\w.-]+)/.exec(text.slice(at, at + 128))?.[1] ?? '';
+    at = text.indexOf(end, at);
+    if (at < 0) return '';
+  }
+  return '';
 }
 
 /** The QEMU of this host, as far as `PATH` leads to it. */

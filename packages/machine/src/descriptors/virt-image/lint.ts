@@ -54,9 +54,11 @@ export function strictErrors(root: XmlElement): LintFinding[] {
 
 class Findings {
   readonly #found: LintFinding[];
+  readonly #places: Set<string>;
 
   constructor(found: readonly LintFinding[]) {
     this.#found = [...found];
+    this.#places = new Set(found.map(placeKey));
   }
 
   add(severity: LintFinding['severity'], { line, column }: XmlPlace, message: string): void {
@@ -68,13 +70,16 @@ class Findings {
     const [, line = '1', column = '1', message = text] =
       /^(\d+):(\d+): (.*)$/s.exec(text.slice(file.length + 1)) ?? [];
     const place = { line: Number(line), column: Number(column) };
-    const isTold = this.#found.some((known) => known.line === place.line && known.column === place.column);
-    if (!isTold) this.add(severity, place, message);
+    if (!this.#places.has(placeKey(place))) this.add(severity, place, message);
   }
 
   inOrder(): LintFinding[] {
     return this.#found.toSorted((a, b) => a.line - b.line || a.column - b.column);
   }
+}
+
+function placeKey({ line, column }: XmlPlace): string {
+  return `${line}:${column}`;
 }
 
 function checkForm(root: XmlElement, findings: Findings): void {
@@ -161,7 +166,8 @@ function checkSense(image: VirtImage, root: XmlPlace, findings: Findings): void 
       root,
       `<memory> is KiB: ${memoryKib} of them are ${(memoryKib / 1024).toFixed(2)} MiB`,
     );
-  for (const boot of image.boots) checkBoot(boot, image, findings);
+  const disks = new Map(image.disks.map((disk) => [disk.id, disk]));
+  for (const boot of image.boots) checkBoot(boot, disks, findings);
   const used = new Set(image.boots.flatMap(({ drives }) => drives.map(({ disk }) => disk)));
   for (const disk of image.disks) {
     const place = disk.place ?? root;
@@ -170,7 +176,7 @@ function checkSense(image: VirtImage, root: XmlPlace, findings: Findings): void 
   }
 }
 
-function checkBoot(boot: VirtImageBoot, image: VirtImage, findings: Findings): void {
+function checkBoot(boot: VirtImageBoot, disks: ReadonlyMap<string, VirtImageDisk>, findings: Findings): void {
   const place = boot.place ?? { line: 1, column: 1 };
   if (!architectures.some((known) => known === boot.architecture))
     findings.add('warning', place, `the architecture ${JSON.stringify(boot.architecture)} is not known here`);
@@ -197,13 +203,16 @@ function checkBoot(boot: VirtImageBoot, image: VirtImage, findings: Findings): v
     const why = path === undefined ? undefined : outsideOfFolder(path);
     if (why !== undefined) findings.add('error', place, `${JSON.stringify(path)} ${why}`);
   }
-  checkTargets(boot, image, findings);
+  checkTargets(boot, disks, findings);
 }
 
-function checkTargets({ type, drives }: VirtImageBoot, image: VirtImage, findings: Findings): void {
+function checkTargets(
+  { type, drives }: VirtImageBoot,
+  disks: ReadonlyMap<string, VirtImageDisk>,
+  findings: Findings,
+): void {
   const wishes = drives.map(({ disk, target }) => ({
-    device:
-      image.disks.find(({ id }) => id === disk)?.format === 'iso' ? ('cdrom' as const) : ('disk' as const),
+    device: disks.get(disk)?.format === 'iso' ? ('cdrom' as const) : ('disk' as const),
     bus: (target === undefined ? undefined : busOfTarget(target)) ?? defaultBus(type),
     target,
   }));

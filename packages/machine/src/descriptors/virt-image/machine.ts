@@ -127,7 +127,8 @@ function featuresOf(
 
 function disksOf(image: VirtImage, boot: VirtImageBoot, file: string): MachineDisk[] {
   const { drives, type, kernel } = boot;
-  const disks = drives.map(({ disk }) => image.disks.find(({ id }) => id === disk));
+  const byId = new Map(image.disks.map((disk) => [disk.id, disk]));
+  const disks = drives.map(({ disk }) => byId.get(disk));
   const wishes = drives.map(({ target }, index) => ({
     device: deviceOf(disks[index]),
     bus: (target === undefined ? undefined : busOfTarget(target)) ?? defaultBus(type),

@@ -395,3 +395,17 @@ test('a machine without a disk that can be said is refused', () => {
   } as Machine;
   assert.throws(() => writeVirtImage(machine), { code: 'IMAGE_OPTION', message: /at least one disk/ });
 });
+
+test('a descriptor of the largest size, full of disks, drives and faults, is gone over once', () => {
+  const count = 9000;
+  const disks = Array.from({ length: count }, (_, index) => `<disk file="d${index}" size="x"/>`).join('');
+  const drives = Array.from(
+    { length: count },
+    (_, index) => `<drive disk="d${index}" target="hd${index}"/>`,
+  ).join('');
+  const boot = `<boot type="hvm"><guest><arch>i686</arch></guest><os/>${drives}</boot>`;
+  const bytes = utf8.encode(`<image><domain>${boot}</domain><storage>${disks}</storage></image>`);
+  assert.equal(readVirtImage(bytes).image.disks.length, count);
+  assert.ok(lintVirtImage(bytes).length > 2 * count);
+  assert.equal(virtImageFacts(readVirtImage(bytes).image).disks?.length, count);
+});

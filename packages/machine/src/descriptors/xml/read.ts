@@ -50,6 +50,8 @@ class TreeReader {
   readonly #lineStarts: readonly number[];
   readonly #open: OpenElement[] = [];
   #root: XmlElement | undefined;
+  /** A place that was asked for last: where in the text, and its column. */
+  #counted = { index: 0, column: 1 };
   /** Where the part of the present start tag that was read ends. */
   #tagEnd = 0;
   #attributePlaces = new Map<string, XmlPlace>();
@@ -129,7 +131,20 @@ class TreeReader {
     });
   }
 
+  /** Places are asked for in their order, but for errors: each character of a line is counted once. */
   #placeOf(index: number): XmlPlace {
+    const lineIndex = this.#lineIndexOf(index);
+    const lineStart = this.#lineStarts[lineIndex] ?? 0;
+    const { index: from, column } =
+      this.#counted.index >= lineStart && this.#counted.index <= index
+        ? this.#counted
+        : { index: lineStart, column: 1 };
+    const place = { line: lineIndex + 1, column: column + characterCount(this.#text, from, index) };
+    this.#counted = { index: Math.max(index, 0), column: place.column };
+    return place;
+  }
+
+  #lineIndexOf(index: number): number {
     let low = 0;
     let high = this.#lineStarts.length;
     while (high - low > 1) {
@@ -137,7 +152,13 @@ class TreeReader {
       if ((this.#lineStarts[middle] ?? 0) <= index) low = middle;
       else high = middle;
     }
-    const before = this.#text.slice(this.#lineStarts[low], Math.max(index, 0));
-    return { line: low + 1, column: [...before].length + 1 };
+    return low;
   }
+}
+
+/** Characters, not the halves that some of them have in a string. */
+function characterCount(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let at = from; at < to; count++) at += (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
+  return count;
 }
