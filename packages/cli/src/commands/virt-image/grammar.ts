@@ -36,7 +36,7 @@ export function addVirtImageCommand(program: Command): void {
   command
     .addHelpText(
       'after',
-      '\nExamples:\n  virt-image vm.xml\n  virt-image vm.xml --connect qemu:///system --noreboot\n  virt-image vm.xml --print > domain.xml\n',
+      '\nExamples:\n  gantry virt-image vm.xml\n  gantry virt-image vm.xml --connect qemu:///system --noreboot\n  gantry virt-image vm.xml --print > domain.xml\n',
     )
     .action(action(() => import('./virt-image.ts')));
 }
