@@ -134,7 +134,7 @@ test('what is read is what libxml2 reads, and what it refuses is refused', () =>
         else counts[own === undefined ? 'refused' : 'same'] += 1;
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 3000, seed: 11 },
   );
   // libxml2 goes on after faults of namespaces and the like; that must stay rare.
   assert.ok(counts.same > 500 && counts.refused > 500 && counts.stricter < 150, JSON.stringify(counts));
