@@ -1,4 +1,5 @@
 import type { Principal } from '../auth/tokens.ts';
+import { isUniqueViolation } from '../db/constraint-errors.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
@@ -20,6 +21,7 @@ import {
   requireBucketMetadata,
   requireBucketName,
 } from './bucket-attributes.ts';
+import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import { conditionHolds, type EtagList } from './object-conditions.ts';
 import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
@@ -109,8 +111,11 @@ export class Buckets {
       version: 1,
       created_at_ms: Date.now(),
     };
-    if (await insertBucket(this.#database.kysely, row)) return toBucket(row);
-    throw bucketExists(name);
+    return inTransaction(this.#database.kysely, async (transaction) => {
+      await requireCompartment(transaction, principal.tenancyId, compartmentId);
+      if (await insertBucket(transaction, row)) return toBucket(row);
+      throw bucketExists(name);
+    });
   }
 
   /** Throws NOT_FOUND. `verb` is what the caller is about to do; to read by default. */
@@ -136,30 +141,41 @@ export class Buckets {
     if (compartmentId !== before.compartment_id)
       await this.#requireCompartment(principal, 'manage', compartmentId);
     const tags = change.tags && (await this.#tags.check(principal, change.tags, tagsOf(before)));
-    return inTransaction(this.#database.kysely, async (transaction) => {
-      const row = await findBucket(transaction, principal.tenancyId, name, { forUpdate: true });
-      if (row === undefined || row.id !== before.id) throw noBucket(name);
+    return this.#change(principal, before, async (transaction, row) => {
       requireBucketMatch(toBucket(row), change.ifMatch);
+      if (compartmentId !== row.compartment_id)
+        await requireCompartment(transaction, principal.tenancyId, compartmentId);
       const after = changed(row, change, tags);
-      const isTaken =
-        after.name !== name && (await findBucket(transaction, principal.tenancyId, after.name)) !== undefined;
-      if (isTaken) throw bucketExists(after.name);
       await updateBucket(transaction, after);
       return toBucket(after);
+    }).catch((error) => {
+      throw isUniqueViolation(error) ? bucketExists(change.name ?? name) : error;
     });
   }
 
   /** Throws NOT_FOUND, and BUCKET_NOT_EMPTY while it holds an object or an unfinished upload. */
   async delete(principal: Principal, name: string, ifMatch?: EtagList): Promise<void> {
-    const row = await this.#row(principal, name, 'manage');
-    requireBucketMatch(toBucket(row), ifMatch);
-    const outcome = await deleteBucket(this.#database.kysely, row.id);
-    if (outcome === 'absent') throw noBucket(name);
-    if (outcome === 'not_empty') {
+    const found = await this.#row(principal, name, 'manage');
+    await this.#change(principal, found, async (transaction, row) => {
+      requireBucketMatch(toBucket(row), ifMatch);
+      if ((await deleteBucket(transaction, row.id)) === 'deleted') return;
       throw new DomainError('BUCKET_NOT_EMPTY', `bucket ${name} holds objects or unfinished uploads`, {
         hint: 'delete its objects and abort its uploads first',
       });
-    }
+    });
+  }
+
+  /** With the bucket as it is now, which nothing else changes meanwhile. Throws NOT_FOUND when it is gone. */
+  #change<Result>(
+    { tenancyId }: Principal,
+    { id, name }: BucketRow,
+    change: (transaction: Queries, row: BucketRow) => Promise<Result>,
+  ): Promise<Result> {
+    return inTransaction(this.#database.kysely, async (transaction) => {
+      const row = await findBucket(transaction, tenancyId, name, { forUpdate: true });
+      if (row === undefined || row.id !== id) throw noBucket(name);
+      return change(transaction, row);
+    });
   }
 
   #row(principal: Principal, name: string, verb: GrantVerb): Promise<BucketRow> {
@@ -167,13 +183,7 @@ export class Buckets {
   }
 
   #requireCompartment(principal: Principal, verb: GrantVerb, compartmentId: string): Promise<void> {
-    return this.#access.demand(
-      principal,
-      verb,
-      'buckets',
-      compartmentId,
-      () => new DomainError('NOT_FOUND', `there is no compartment ${compartmentId}`),
-    );
+    return this.#access.demand(principal, verb, 'buckets', compartmentId, () => noCompartment(compartmentId));
   }
 }
 

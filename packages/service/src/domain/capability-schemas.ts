@@ -14,13 +14,14 @@ import {
 import type { GrantVerb, ImageCapabilitySchemaRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import type { Access } from './access.ts';
+import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import {
   type CapabilityDescriptor,
   type CapabilitySchemaData,
   globalCapabilities,
 } from './global-capabilities.ts';
-import { type Images, noCompartment } from './images.ts';
+import type { Images } from './images.ts';
 import type { EtagList } from './object-conditions.ts';
 import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
 import { etagOfVersion, requireVersion } from './versions.ts';
@@ -118,7 +119,11 @@ export class CapabilitySchemas {
       version: 1,
       created_at_ms: Date.now(),
     };
-    if (await insertCapabilitySchema(this.#database.kysely, row)) return toSchema(row);
+    const isFirst = await inTransaction(this.#database.kysely, async (transaction) => {
+      await requireCompartment(transaction, principal.tenancyId, schema.compartmentId);
+      return insertCapabilitySchema(transaction, row);
+    });
+    if (isFirst) return toSchema(row);
     throw new DomainError('CONFLICT', `the image ${schema.imageId} has a capability schema already`, {
       hint: 'update that one',
     });

@@ -221,7 +221,7 @@ function nameTaken(name: string): DomainError {
   return new DomainError('CONFLICT', `there is a compartment ${name} already`);
 }
 
-function noCompartment(id: string): DomainError {
+export function noCompartment(id: string): DomainError {
   return new DomainError('NOT_FOUND', `there is no compartment ${id}`);
 }
 

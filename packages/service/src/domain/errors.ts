@@ -1,3 +1,5 @@
+import { isForeignKeyViolation, isUniqueViolation } from '../db/constraint-errors.ts';
+
 /** What the service refuses or could not do. Closed set; each code has a page under docs/errors. */
 export const domainErrorCodes = [
   /** It does not exist, or belongs to another tenancy: the two look the same. */
@@ -64,4 +66,16 @@ export class DomainError extends Error {
     this.hint = options.hint;
     this.subject = options.subject;
   }
+}
+
+/**
+ * The refusal behind an error of the database: what a row refers to was deleted, or what it is to have was taken, after
+ * it was looked at. Undefined for any other error.
+ */
+export function refusedByDatabase(error: unknown): DomainError | undefined {
+  if (!isForeignKeyViolation(error) && !isUniqueViolation(error)) return undefined;
+  return new DomainError('CONFLICT', 'something that this needs was changed or deleted meanwhile', {
+    hint: 'look at what is there now, then decide again',
+    cause: error,
+  });
 }

@@ -1,10 +1,10 @@
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
-import { holdCompartment } from '../db/repositories/compartments.ts';
 import { deleteGrant, insertGrant, listGrants } from '../db/repositories/grants.ts';
 import type { GrantResource, GrantRow, GrantVerb } from '../db/schema.ts';
 import { inTransaction } from '../db/transactions.ts';
+import { requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import { requireAdministrator, type Users } from './users.ts';
 
@@ -55,9 +55,7 @@ export class Grants {
     await this.#users.get(principal, userId);
     requireAdministrator(principal);
     return inTransaction(this.#database.kysely, async (transaction) => {
-      if (!(await holdCompartment(transaction, principal.tenancyId, compartmentId))) {
-        throw new DomainError('NOT_FOUND', `there is no compartment ${compartmentId}`);
-      }
+      await requireCompartment(transaction, principal.tenancyId, compartmentId);
       const same = (await listGrants(transaction, userId)).find(
         (row) => row.verb === verb && row.resource === resource && row.compartment_id === compartmentId,
       );

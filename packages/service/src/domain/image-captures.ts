@@ -11,6 +11,7 @@ import type { JobHandler } from '../jobs/handler.ts';
 import type { Job } from '../jobs/job.ts';
 import { toJsonValue } from '../json.ts';
 import type { Vault } from '../vault/vault.ts';
+import { requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import { newImageRow } from './image-imports.ts';
 import type { ImageParts, Images } from './images.ts';
@@ -59,6 +60,7 @@ export class ImageCaptures {
       instance.image_id === null ? undefined : await findImage(database.kysely, tenancyId, instance.image_id);
     const imageId = newId('img');
     const job = await inTransaction(database.kysely, async (transaction) => {
+      await requireCompartment(transaction, tenancyId, compartmentId);
       const created = await queue.create(
         {
           tenancyId,

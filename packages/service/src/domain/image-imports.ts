@@ -7,6 +7,7 @@ import type { ImageRow } from '../db/schema.ts';
 import { inTransaction } from '../db/transactions.ts';
 import type { Job } from '../jobs/job.ts';
 import { type JsonValue, toJsonValue } from '../json.ts';
+import { requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import type { ImageParts, Images } from './images.ts';
 import type { ImportInput } from './import-job.ts';
@@ -82,6 +83,7 @@ export class ImageImports {
       source: storedSource(source),
     };
     const job = await inTransaction(database.kysely, async (transaction) => {
+      await requireCompartment(transaction, tenancyId, compartmentId);
       const created = await queue.create(
         {
           tenancyId,

@@ -18,6 +18,7 @@ import { inTransaction, type Queries } from '../db/transactions.ts';
 import { isTerminal } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import type { Access } from './access.ts';
+import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
 import { type Image, noImage, requireStored, type StoredImage, toImage } from './image.ts';
 import { archiveView } from './image-metadata.ts';
@@ -180,9 +181,11 @@ export class Images {
     principal: Principal,
     id: string,
     ifMatch: EtagList | undefined,
-    changes: Updateable<ImageRow>,
+    changes: Omit<Updateable<ImageRow>, 'compartment_id'> & { readonly compartment_id?: string },
   ): Promise<Image> {
+    const { compartment_id: home } = changes;
     return inTransaction(this.#parts.database.kysely, async (transaction) => {
+      if (home !== undefined) await requireCompartment(transaction, principal.tenancyId, home);
       const { state } = await this.#locked(transaction, principal, id, ifMatch);
       return toImage({ ...(await updateImage(transaction, id, changes)), state });
     });
@@ -211,8 +214,4 @@ export class Images {
 /** It ended by itself meanwhile: what it made is not shown any more. */
 function ignoreConflict(error: unknown): void {
   if (!(error instanceof DomainError && error.code === 'CONFLICT')) throw error;
-}
-
-export function noCompartment(id: string): DomainError {
-  return new DomainError('NOT_FOUND', `there is no compartment ${id}`);
 }

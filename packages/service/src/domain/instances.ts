@@ -4,6 +4,7 @@ import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
+import { lockImage } from '../db/repositories/images.ts';
 import {
   findInstance,
   forgetInstances,
@@ -25,9 +26,11 @@ import { inTransaction, type Queries } from '../db/transactions.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import type { Access } from './access.ts';
+import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
+import { noImage } from './image.ts';
 import type { ImageShapes } from './image-shapes.ts';
-import { DELETED_KEPT_MS, noCompartment } from './images.ts';
+import { DELETED_KEPT_MS } from './images.ts';
 import { type LaunchPlan, type LaunchRequest, planLaunch } from './instance-launch.ts';
 import type { EtagList } from './object-conditions.ts';
 import { requireShape, type Shape, type ShapeConfig, shapeConfigOf } from './shapes.ts';
@@ -134,6 +137,8 @@ export class Instances {
     const checked = await tags.check(principal, request.tags ?? {});
     const plan = await planLaunch(this.#parts, principal, request);
     return inTransaction(database.kysely, async (transaction) => {
+      await requireCompartment(transaction, principal.tenancyId, request.compartmentId);
+      if (plan.volume === undefined) await requireImageThere(transaction, principal, plan);
       const row = await writeInstance(transaction, principal, request, plan, checked);
       const volume = await this.#bootVolume(transaction, row, plan);
       await insertVolumeAttachment(transaction, {
@@ -298,6 +303,16 @@ export class Instances {
     };
     return this.#parts.queue.record(job, lines, transaction);
   }
+}
+
+/** Keeps the image from being deleted, and its content from being collected, until the volume refers to that. */
+async function requireImageThere(
+  transaction: Queries,
+  { tenancyId }: Principal,
+  { imageId = '', manifestId }: LaunchPlan,
+): Promise<void> {
+  const image = await lockImage(transaction, tenancyId, imageId);
+  if (image === undefined || image.manifest_id !== manifestId) throw noImage(imageId);
 }
 
 async function writeInstance(

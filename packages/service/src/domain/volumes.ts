@@ -14,8 +14,9 @@ import {
 import type { GrantVerb, VolumeAttachmentRow, VolumeRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import type { Access } from './access.ts';
+import { noCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
-import { DELETED_KEPT_MS, noCompartment } from './images.ts';
+import { DELETED_KEPT_MS } from './images.ts';
 import type { EtagList } from './object-conditions.ts';
 import { type Tags, tagsOf } from './tags.ts';
 import { etagOfVersion, requireVersion } from './versions.ts';

@@ -1,11 +1,12 @@
 import { ImageError, StoreError } from '@gantry/disk';
 import { isTransientDatabaseError } from '../db/transient-errors.ts';
-import { DomainError } from '../domain/errors.ts';
+import { DomainError, refusedByDatabase } from '../domain/errors.ts';
 import { LeaseLost, WorkerStopping } from './interruptions.ts';
 import type { JobError } from './job.ts';
 
 /** What a job's user is told about the error that its handler threw. Nothing of an error that we did not foresee. */
-export function toJobError(error: unknown): JobError {
+export function toJobError(thrown: unknown): JobError {
+  const error = refusedByDatabase(thrown) ?? thrown;
   if (error instanceof ImageError || error instanceof StoreError || error instanceof DomainError) {
     return { code: error.code, message: error.message, hint: error.hint ?? null };
   }

@@ -26,10 +26,3 @@ export function writeError(error: unknown, where: string): unknown {
 export function isDamage(error: unknown): error is StoreError {
   return error instanceof StoreError && (error.code === 'STORE_CORRUPT' || error.code === 'STORE_IO');
 }
-
-/** A row that is to be deleted is still referred to. */
-export function isForeignKeyViolation(error: unknown): boolean {
-  const failure = error as { errcode?: unknown; code?: unknown } | null | undefined;
-  // SQLITE_CONSTRAINT_FOREIGNKEY, and PostgreSQL's foreign_key_violation.
-  return failure?.errcode === 787 || failure?.code === '23503';
-}

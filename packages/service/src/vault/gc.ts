@@ -1,7 +1,7 @@
+import { isForeignKeyViolation } from '../db/constraint-errors.ts';
 import type { VaultBlockRow } from '../db/schema.ts';
 import { blocksByHash, countSegment, deleteBlocks } from './block-index.ts';
 import { compactSegments } from './compact.ts';
-import { isForeignKeyViolation } from './errors.ts';
 import { LiveSet } from './live-set.ts';
 import { manifestChunks } from './manifests.ts';
 import type { VaultState } from './vault-state.ts';

@@ -1,9 +1,10 @@
 import { type FileHandle, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storeError } from '@gantry/disk';
+import { isForeignKeyViolation } from '../db/constraint-errors.ts';
 import { newId } from '../db/ids.ts';
 import type { Queries } from '../db/transactions.ts';
-import { isForeignKeyViolation, writeError } from './errors.ts';
+import { writeError } from './errors.ts';
 import { SegmentAppender } from './segment-appender.ts';
 import { createSegmentFile, openSegmentFile, readFully, SEGMENT_HEADER_BYTES } from './segment-file.ts';
 

@@ -1,7 +1,7 @@
 import { ImageError, type ImageErrorCode, StoreError, type StoreErrorCode } from '@gantry/disk';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { DomainError, type DomainErrorCode } from '../../domain/errors.ts';
+import { DomainError, type DomainErrorCode, refusedByDatabase } from '../../domain/errors.ts';
 
 /** The one shape of a refusal in the native API. */
 export const errorBody = z.object({
@@ -66,7 +66,8 @@ interface Refusal {
 }
 
 /** What of an error is for the user to see. A fault of ours shows no more than that it is one. */
-export function refusalOf(error: unknown): Refusal {
+export function refusalOf(thrown: unknown): Refusal {
+  const error = refusedByDatabase(thrown) ?? thrown;
   if (error instanceof DomainError) return { ...known(error), status: statusOfDomain[error.code] };
   if (error instanceof StoreError) return { ...known(error), status: statusOfStore[error.code] };
   if (error instanceof ImageError) return { ...known(error), status: statusOfImage[error.code] };
