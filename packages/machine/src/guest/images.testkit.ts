@@ -148,12 +148,32 @@ export async function makeNtfs(
   const root = join(folder, `ntfs-${made++}`);
   await mkdir(root);
   await writeTree(root, tree);
+  return applyToNtfs(root, args, sizeBytes);
+}
+
+/** An NTFS with the files of a folder, hard links as they are. */
+export async function applyToNtfs(
+  root: string,
+  args: readonly string[],
+  sizeBytes: number,
+): Promise<Uint8Array> {
   const image = `${root}.img`;
   await writeFile(image, '');
   await truncate(image, sizeBytes);
-  await peer('mkntfs', ['-q', '-F', '-Q', '-s', '512', '-p', '0', '-H', '0', '-S', '0', ...args, image]);
+  const sectors = args.includes('-s') ? [] : ['-s', '512'];
+  await peer('mkntfs', ['-q', '-F', '-Q', '-p', '0', '-H', '0', '-S', '0', ...sectors, ...args, image]);
   const archive = `${root}.wim`;
-  await peer('wimlib-imagex', ['capture', '--quiet', '--compress=none', root, archive]);
+  // Else it would leave away what Windows makes anew, such as hiberfil.sys.
+  const everything = `${root}.ini`;
+  await writeFile(everything, '[ExclusionList]\n');
+  await peer('wimlib-imagex', [
+    'capture',
+    '--quiet',
+    '--compress=none',
+    `--config=${everything}`,
+    root,
+    archive,
+  ]);
   await peer('wimlib-imagex', ['apply', '--quiet', archive, image]);
   return new Uint8Array(await readFile(image));
 }

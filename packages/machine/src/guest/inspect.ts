@@ -22,6 +22,7 @@ import type {
 } from './report.ts';
 import { type DiskContent, findVolumes } from './volumes/find.ts';
 import type { FilledVolume } from './volumes/volume.ts';
+import { inspectWindows } from './windows/windows.ts';
 
 export interface InspectGuestOptions {
   readonly signal?: AbortSignal | undefined;
@@ -111,12 +112,12 @@ async function findSystems(
     const system = await findings.guard(volume.where, open);
     if (system === undefined) continue;
     opened.push({ volume, system });
-    const linux = await findings.guard(volume.where, () =>
-      inspectLinux(volume, system, volumes, budget, findings),
+    const found = await findings.guard(volume.where, () =>
+      inspectSystem(volume, system, volumes, budget, findings),
     );
-    if (linux === undefined) continue;
-    list.push(linux.system);
-    architecture ??= await findings.guard(volume.where, () => systemArchitecture(linux.files, volume.where));
+    if (found === undefined) continue;
+    list.push(found.system);
+    architecture ??= found.architecture;
   }
   const kernels: GuestKernel[] = [];
   if (!list.some(({ linux }) => linux !== undefined && linux.kernels.length > 0)) {
@@ -129,6 +130,27 @@ async function findSystems(
     }
   }
   return { list, kernels, ...(architecture !== undefined && { architecture }) };
+}
+
+interface FoundSystem {
+  readonly system: GuestOperatingSystem;
+  readonly architecture: Conclusion<Architecture> | undefined;
+}
+
+async function inspectSystem(
+  volume: FilledVolume,
+  root: FileSystem,
+  volumes: readonly FilledVolume[],
+  budget: Budget,
+  findings: Findings,
+): Promise<FoundSystem | undefined> {
+  if (volume.content.kind === 'ntfs') return inspectWindows(volume, root, budget, findings);
+  const linux = await inspectLinux(volume, root, volumes, budget, findings);
+  if (linux === undefined) return undefined;
+  const architecture = await findings.guard(volume.where, () =>
+    systemArchitecture(linux.files, volume.where),
+  );
+  return { system: linux.system, architecture };
 }
 
 /** Programs that every Linux has one of. */

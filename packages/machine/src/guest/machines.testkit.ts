@@ -132,3 +132,48 @@ export async function linuxDisk(
   if (firmware === 'both' || firmware === 'bios') await installGrub(folder, disk, MIB);
   return disk;
 }
+
+/** A registry hive with a root and nothing in it, by M. Suhanov's description: what hivexsh then fills. */
+export function emptyHive(): Uint8Array {
+  const bytes = new Uint8Array(8192);
+  const view = new DataView(bytes.buffer);
+  const text = (at: number, content: string) => bytes.set(Buffer.from(content, 'latin1'), at);
+  text(0, 'regf');
+  view.setUint32(4, 1, true);
+  view.setUint32(8, 1, true);
+  view.setUint32(20, 1, true);
+  view.setUint32(24, 3, true);
+  view.setUint32(32, 1, true);
+  view.setUint32(36, 0x20, true);
+  view.setUint32(40, 4096, true);
+  view.setUint32(44, 1, true);
+  text(4096, 'hbin');
+  view.setUint32(4096 + 8, 4096, true);
+  const root = 4096 + 0x20;
+  const rootBytes = 96;
+  view.setInt32(root, -rootBytes, true);
+  text(root + 4, 'nk');
+  // Root of the hive, not to be deleted, its name in Latin-1.
+  view.setUint16(root + 6, 0x2c, true);
+  view.setUint32(root + 20, 0xffffffff, true);
+  for (const field of [28, 32, 40, 44, 48]) view.setUint32(root + 4 + field, 0xffffffff, true);
+  view.setUint16(root + 4 + 72, 4, true);
+  text(root + 4 + 76, 'root');
+  // hivex gives new keys the security descriptor of the key above: here one that says nothing.
+  const security = root + rootBytes;
+  const securityBytes = 48;
+  view.setInt32(security, -securityBytes, true);
+  text(security + 4, 'sk');
+  view.setUint32(security + 8, security - 4096, true);
+  view.setUint32(security + 12, security - 4096, true);
+  view.setUint32(security + 16, 1, true);
+  view.setUint32(security + 20, 20, true);
+  view.setUint32(security + 24, 0x80000001, true);
+  view.setUint32(root + 4 + 44, security - 4096, true);
+  const free = security + securityBytes;
+  view.setInt32(free, 8192 - free, true);
+  let sum = 0;
+  for (let at = 0; at < 508; at += 4) sum ^= view.getUint32(at, true);
+  view.setUint32(508, sum, true);
+  return bytes;
+}

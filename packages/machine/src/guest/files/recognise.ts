@@ -6,6 +6,7 @@ import { lvmLabelSector } from '../volumes/lvm.ts';
 import { EXT_MAGIC, EXT_SUPERBLOCK_BYTES, recogniseExt } from './ext.ts';
 import { recogniseFat } from './fat.ts';
 import type { RecognisedFileSystem } from './file-system.ts';
+import { recogniseNtfs } from './ntfs.ts';
 import { recogniseXfs, XFS_MAGIC, XFS_SUPERBLOCK_BYTES } from './xfs.ts';
 
 const KIB = 1024;
@@ -49,6 +50,9 @@ export async function recogniseFileSystem(
   if (head.has(0, XFS_MAGIC)) {
     const superblock = new Fields(head.part(0, XFS_SUPERBLOCK_BYTES), 'XFS superblock', 'big');
     return recogniseXfs(volume, superblock, budget, where, findings);
+  }
+  if (head.has(3, 'NTFS    ')) {
+    return recogniseNtfs(volume, head.fields(0, SECTOR_BYTES, 'NTFS boot sector'), budget, where, findings);
   }
   const marked = marks.find(([, offset, mark]) => head.has(offset, mark));
   if (marked !== undefined) return { kind: marked[0] };
