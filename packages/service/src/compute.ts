@@ -16,7 +16,7 @@ import { ownObjectAddress } from './domain/object-address.ts';
 import { ObjectSources } from './domain/object-sources.ts';
 import type { Objects } from './domain/objects.ts';
 import type { PreAuthenticatedRequests } from './domain/pars.ts';
-import type { Region } from './domain/region.ts';
+import { isOfPeer, peerHosts, type Region } from './domain/region.ts';
 import { knownShapes, type Shape } from './domain/shapes.ts';
 import type { StoredBytes } from './domain/stored-bytes.ts';
 import type { ObjectPlace } from './domain/stored-object.ts';
@@ -74,8 +74,7 @@ export function makeCompute(parts: ComputeParts): Compute {
   const volumes = new Volumes(database, access);
   const imageShapes = new ImageShapes(database, images);
   const instances = new Instances({ ...parts, volumes, imageShapes, shapes });
-  const peerHosts = [...region.peers.values()].map((address) => new URL(address).host);
-  const guard = { allow: [...parts.allowNetworks, ...peerHosts] };
+  const guard = { allow: [...parts.allowNetworks, ...peerHosts(region)] };
   const common = {
     ...parts,
     requirePrincipal: (userId: string | undefined) => access.requirePrincipal(userId),
@@ -103,7 +102,7 @@ export function makeCompute(parts: ComputeParts): Compute {
         openObject: (place) => objects.open(place),
         addressOf: (jobId) => findJobSecret(database.kysely, jobId),
         arrivingBody: streamImports.bodyOf,
-        isPeer: (url) => peerHosts.includes(url.host),
+        isPeer: (url) => isOfPeer(region, url),
         imageSizeMaxBytes: parts.imageSizeMaxBytes ?? IMAGE_SIZE_MAX_BYTES,
       }),
       'image-export': exportHandler({

@@ -9,7 +9,7 @@ import { IncomingCopies } from './domain/incoming-copies.ts';
 import { ObjectReader, type ShownImages } from './domain/object-reader.ts';
 import { Objects } from './domain/objects.ts';
 import { PreAuthenticatedRequests } from './domain/pars.ts';
-import type { Region } from './domain/region.ts';
+import { peerHosts, type Region } from './domain/region.ts';
 import type { StoredBytes } from './domain/stored-bytes.ts';
 import type { TagPolicy } from './domain/tags.ts';
 import { Uploads } from './domain/uploads.ts';
@@ -42,7 +42,6 @@ export function makeObjectStorage(parts: ObjectStorageParts): ObjectStorage {
   const reader = new ObjectReader(database, bytes, parts.images);
   const objects = new Objects(database, access, bytes, reader);
   const uploads = new Uploads(database, access, bytes);
-  const peerHosts = [...region.peers.values()].map((address) => new URL(address).host);
   return {
     buckets: new Buckets(database, access, parts.tags),
     objects,
@@ -56,7 +55,7 @@ export function makeObjectStorage(parts: ObjectStorageParts): ObjectStorage {
         reader,
         objects,
         // The operator named these addresses: wherever they lead, they are meant.
-        send: guardedSend({ allow: peerHosts }),
+        send: guardedSend({ allow: peerHosts(region) }),
         userNameOf: async (userId) => (await findUser(database.kysely, userId))?.name ?? '',
       }),
     },

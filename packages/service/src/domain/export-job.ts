@@ -18,7 +18,7 @@ import { requireBucket } from './buckets.ts';
 import { DEFAULT_CONTENT_TYPE } from './content-type.ts';
 import { DomainError } from './errors.ts';
 import { type ExportCheckpoint, exportCheckpoint, PieceWriter } from './export-pieces.ts';
-import { exportToServer, type TargetParts, targetPlace } from './export-targets.ts';
+import { exportToServer, requireReadable, type TargetParts, targetPlace } from './export-targets.ts';
 import { type ObjectWrite, writeObject } from './object-writes.ts';
 import { requireSamplesEqual } from './samples.ts';
 import { newEtag, type StoredBytes } from './stored-bytes.ts';
@@ -62,6 +62,7 @@ export function exportHandler(parts: ExportJobParts): JobHandler {
   return async (context) => {
     const input = exportInput.parse(context.input);
     await context.phase('plan');
+    await requireReadable(parts, context, input.imageId);
     const disk = await parts.vault.openManifest(input.manifestId);
     try {
       if (input.via !== undefined) forgetAddressAtSuccess(context);

@@ -2,12 +2,14 @@ import { denyReferences, diskDigest, httpSource, openDisk, StoreError, shownAddr
 import type { guardedFetch } from '@gantry/storage';
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
+import { findImage } from '../db/repositories/images.ts';
 import type { JobContext } from '../jobs/handler.ts';
 import type { JsonValue } from '../json.ts';
 import type { VaultDisk } from '../vault/vault-disk.ts';
 import type { Access } from './access.ts';
 import { bucketFor, MANAGE_OBJECTS } from './buckets.ts';
 import { DomainError } from './errors.ts';
+import { noImage } from './image.ts';
 import { type RemoteUploadParts, uploadAddress, uploadFile } from './remote-upload.ts';
 import type { ObjectPlace } from './stored-object.ts';
 import type { ViewSpec } from './view-spec.ts';
@@ -47,6 +49,18 @@ export async function targetPlace(
   const principal = await parts.requirePrincipal(job.userId);
   await bucketFor(parts.database.kysely, parts.access, principal, bucket, MANAGE_OBJECTS);
   return { principal, bucket, key };
+}
+
+/** Throws NOT_FOUND and FORBIDDEN when who asked may read the image no more: it may leave the service now. */
+export async function requireReadable(
+  { access, database, requirePrincipal }: TargetParts,
+  { job }: JobContext,
+  imageId: string,
+): Promise<void> {
+  const principal = await requirePrincipal(job.userId);
+  const image = await findImage(database.kysely, principal.tenancyId, imageId);
+  if (image === undefined) throw noImage(imageId);
+  await access.demand(principal, 'read', 'images', image.compartment_id, () => noImage(imageId));
 }
 
 /** Sends the image as a file to another server, without a file in between, and reads it back where it may. */

@@ -55,6 +55,19 @@ function requireName(name: string): void {
   });
 }
 
+/** The other regions for a net guard: HOST:PORT each, so that nothing else on their hosts may be reached. */
+export function peerHosts({ peers }: Region): string[] {
+  return [...peers.values()].map((address) => {
+    const { protocol, hostname, port } = new URL(address);
+    return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
+  });
+}
+
+/** Whether an address is below that of another region's service: what else its host answers is a stranger's. */
+export function isOfPeer({ peers }: Region, url: URL): boolean {
+  return [...peers.values()].some((address) => url.href.startsWith(`${address}/`));
+}
+
 /** The one availability domain of a region: this service knows nothing of its machines' racks. */
 export function availabilityDomainOf({ name }: Region): string {
   return `${name}-ad-1`;
