@@ -270,6 +270,28 @@ test('a copy between regions that was broken off goes on with what is missing', 
   assert.deepEqual((await south.storage.listMultipartUploads(south.at)).items, []);
 });
 
+test('a copy that is canceled while it waits leaves nothing in the other region', async (t) => {
+  const { north, south, proxy } = await startRegions(t);
+  await north.storage.putObject({ ...north.at, objectName: 'o', putObjectBody: patterned(3 * MIB) });
+  proxy.limitBytes = MIB;
+  const id = await startCopy(north, toSouth);
+  await proxy.stalled;
+  // The connection breaks: the copy waits to be tried again, and its upload is there.
+  proxy.cut();
+  proxy.limitBytes = Number.POSITIVE_INFINITY;
+  const waits = async () => {
+    const { items } = await north.native('/jobs?kind=object-copy');
+    return items[0].state === 'queued' && items[0].attempt > 0;
+  };
+  while (!(await waits()));
+  assert.equal((await south.storage.listMultipartUploads(south.at)).items.length, 1);
+  await north.storage.cancelWorkRequest({ workRequestId: id });
+  const end = await ended(north, id);
+  assert.equal(end.status, 'CANCELED');
+  assert.ok(end.timeFinished);
+  assert.deepEqual((await south.storage.listMultipartUploads(south.at)).items, []);
+});
+
 test('a service that has not the key of the realm is not believed', async (t) => {
   const { south } = await startRegions(t);
   const path = `/realm/v1/namespaces/main/users/admin/buckets/${BUCKET}/copies`;

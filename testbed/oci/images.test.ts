@@ -374,6 +374,38 @@ test('an export that another server refuses leaves the image available and a fai
   );
 });
 
+test('an export of a user who may not read the image any more sends nothing', async (t) => {
+  const receiver = await startReceiver(t, { status: () => 403 });
+  const service = await startWithImages(t, { allowNetworks: ['127.0.0.0/8'] });
+  const { put, imported, native, member, computeOf, work, errorsOf } = service;
+  await put('vm.qcow2', await imageBytes('qcow2'));
+  const image = await imported('vm.qcow2');
+  const reader = await member('reader');
+  const { id: compartmentId } = (await native('/whoami')).tenancy;
+  const json = { verb: 'read', resource: 'images', compartmentId };
+  const grant = await native(`/users/${reader.id}/grants`, { json });
+  const { opcWorkRequestId } = await computeOf(reader).exportImage({
+    imageId: image.id,
+    exportImageDetails: {
+      destinationType: 'objectStorageUri',
+      destinationUri: `${receiver.address}/p/t/n/ns/b/bucket/o/vm.oci`,
+    } as models.ExportImageViaObjectStorageUriDetails,
+  });
+  const ended = async () => {
+    const { workRequest } = await work.getWorkRequest({ workRequestId: opcWorkRequestId });
+    return workRequest.timeFinished !== undefined;
+  };
+  while (!(await ended()));
+  assert.match((await errorsOf(opcWorkRequestId)).join(), /STORE_DENIED/);
+  const asked = receiver.requests.length;
+  await native(`/users/${reader.id}/grants/${grant.id}`, { method: 'DELETE' });
+  const { items } = await native('/jobs?kind=image-export');
+  await native(`/jobs/${items[0].id}/retry`, { json: {} });
+  while (!(await ended()));
+  assert.match((await errorsOf(opcWorkRequestId)).join(), /NOT_FOUND: there is no image/);
+  assert.equal(receiver.requests.length, asked);
+});
+
 test('an export that a restart interrupts goes on and ends', async (t) => {
   const reached = Promise.withResolvers<void>();
   let isHeld = true;

@@ -5,11 +5,12 @@ import { findObject } from '../db/repositories/objects.ts';
 import type { BucketRow, ObjectRow } from '../db/schema.ts';
 import type { Queries } from '../db/transactions.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
+import { goesOn } from '../jobs/job-error.ts';
 import type { JsonValue } from '../json.ts';
 import type { Access } from './access.ts';
 import { bucketFor, MANAGE_OBJECTS, READ_OBJECTS } from './buckets.ts';
 import { type CopyInput, copyInput } from './copies.ts';
-import { copyToRegion, type RegionCopyParts } from './copy-to-region.ts';
+import { copyToRegion, leaveRegion, type RegionCopyParts } from './copy-to-region.ts';
 import { DomainError } from './errors.ts';
 import type { ObjectAttributes } from './object-attributes.ts';
 import type { ObjectReader } from './object-reader.ts';
@@ -31,17 +32,29 @@ export interface CopyJobParts extends RegionCopyParts {
 export function copyHandler(parts: CopyJobParts): JobHandler {
   return async (context) => {
     const input = copyInput.parse(context.input);
-    const principal = await parts.access.requirePrincipal(context.job.userId);
-    const { source, target } = input;
-    const from = await bucketFor(parts.database.kysely, parts.access, principal, source.bucket, READ_OBJECTS);
-    const row = await requireVersion(parts.database.kysely, from, input);
-    const object = asWished(toObject(row), input);
-    if (target.region !== parts.region.name) return copyToRegion(parts, context, input, principal, object);
-    await context.phase('copy', row.length_bytes);
-    return row.stored_name === null
-      ? copyView(parts, context, input, principal, from, object)
-      : copyBytes(parts, context, input, principal, row, object);
+    try {
+      return await copyObject(parts, context, input);
+    } catch (error) {
+      // What may pass goes on with what is there; anything else leaves nothing behind in the other region.
+      if (input.target.region !== parts.region.name && !goesOn(error, context.signal)) {
+        await leaveRegion(parts, context, input);
+      }
+      throw error;
+    }
   };
+}
+
+async function copyObject(parts: CopyJobParts, context: JobContext, input: CopyInput): Promise<JsonValue> {
+  const principal = await parts.access.requirePrincipal(context.job.userId);
+  const { source, target } = input;
+  const from = await bucketFor(parts.database.kysely, parts.access, principal, source.bucket, READ_OBJECTS);
+  const row = await requireVersion(parts.database.kysely, from, input);
+  const object = asWished(toObject(row), input);
+  if (target.region !== parts.region.name) return copyToRegion(parts, context, input, principal, object);
+  await context.phase('copy', row.length_bytes);
+  return row.stored_name === null
+    ? copyView(parts, context, input, principal, from, object)
+    : copyBytes(parts, context, input, principal, row, object);
 }
 
 /** The object as it was when the copy was asked for. Throws NOT_FOUND, PRECONDITION_FAILED for another version. */

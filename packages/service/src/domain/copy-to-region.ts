@@ -3,7 +3,6 @@ import { type ByteSource, mapOrdered } from '@gantry/disk';
 import { z } from 'zod';
 import type { Principal } from '../auth/tokens.ts';
 import type { JobContext } from '../jobs/handler.ts';
-import { goesOn } from '../jobs/job-error.ts';
 import type { JsonValue } from '../json.ts';
 import { type CopyInput, requirePeer } from './copies.ts';
 import { DomainError } from './errors.ts';
@@ -15,7 +14,8 @@ import { PeerCopies, type RealmSend } from './peer-copies.ts';
 import type { Region } from './region.ts';
 import type { StoredObject } from './stored-object.ts';
 
-const copyCheckpoint = z.object({ uploadId: z.string() });
+/** `userName`: who it is made for there, also when the user is gone here. */
+const copyCheckpoint = z.object({ uploadId: z.string(), userName: z.string().optional() });
 
 export interface RegionCopyParts {
   readonly region: Region;
@@ -48,28 +48,55 @@ export async function copyToRegion(
   object: StoredObject,
 ): Promise<JsonValue> {
   const { target } = input;
-  const { address, realmKey } = requirePeer(parts.region, target.region);
-  const peer = new PeerCopies({
-    send: parts.send,
-    address,
-    realmKey,
-    region: target.region,
-    namespace: target.namespace,
-    userName: await parts.userNameOf(principal.userId),
-    bucket: target.bucket,
-    signal: context.signal,
-  });
+  const userName = await parts.userNameOf(principal.userId);
+  const peer = peerOf(parts, context, input, userName);
   await context.phase('open');
   const opened = await parts.objects.open({ principal, ...input.source });
   const { source } = opened;
   try {
     requireSame(opened.object, object);
     const copy = incomingOf(parts.region.name, context, input, object, source);
-    await sendCopy(context, peer, copy, source);
+    await sendCopy(context, peer, userName, copy, source);
     const { region, bucket, key } = target;
     return { region, bucket, key, lengthBytes: copy.lengthBytes, etag: copy.etag };
   } finally {
     await source.close();
+  }
+}
+
+function peerOf(
+  parts: RegionCopyParts,
+  { signal }: JobContext,
+  { target }: CopyInput,
+  userName: string,
+): PeerCopies {
+  const { region, namespace, bucket } = target;
+  const { send } = parts;
+  return new PeerCopies({
+    ...requirePeer(parts.region, region),
+    send,
+    region,
+    namespace,
+    userName,
+    bucket,
+    signal,
+  });
+}
+
+/** Lets go of the parts that an attempt has left in the other region, when that answers. */
+export async function leaveRegion(
+  parts: RegionCopyParts,
+  context: JobContext,
+  input: CopyInput,
+): Promise<void> {
+  const saved = copyCheckpoint.safeParse(context.checkpoint);
+  if (!saved.success || saved.data.userName === undefined) return;
+  const { uploadId, userName } = saved.data;
+  try {
+    await peerOf(parts, context, input, userName).abort(uploadId);
+  } catch (error) {
+    if (error instanceof DomainError && error.code === 'NOT_FOUND') return;
+    context.log('warning', 'the parts that were sent could not be removed in the other region');
   }
 }
 
@@ -110,6 +137,7 @@ function incomingOf(
 async function sendCopy(
   context: JobContext,
   peer: PeerCopies,
+  userName: string,
   copy: IncomingCopy,
   source: ByteSource,
 ): Promise<void> {
@@ -118,30 +146,20 @@ async function sendCopy(
   const known = before === undefined ? undefined : await partsThere(peer, before.uploadId);
   const uploadId = known === undefined ? await peer.begin(copy) : before?.uploadId;
   if (uploadId === undefined) return context.log('info', 'the other region has it already');
-  try {
-    await context.saveCheckpoint({ uploadId });
-    await context.phase('send', copy.lengthBytes);
-    let doneBytes = 0;
-    const send = async (part: Part): Promise<HashedPart> => {
-      const sent =
-        (await sameThere(source, part, known?.get(part.partNumber), signal)) ??
-        (await peer.putPart(
-          uploadId,
-          part,
-          hashing(readRange(source, part.offsetBytes, endOf(part), signal)),
-        ));
-      doneBytes += part.lengthBytes;
-      context.progress(doneBytes);
-      return sent;
-    };
-    const sent = await Array.fromAsync(mapOrdered(partsOf(copy.lengthBytes), PARTS_AT_ONCE, send));
-    await context.phase('verify');
-    await peer.complete(uploadId, { parts: sent, condition: copy.condition });
-  } catch (error) {
-    // What may pass goes on with the parts that are there; anything else leaves none behind.
-    if (!goesOn(error, signal)) await peer.abort(uploadId).catch(() => {});
-    throw error;
-  }
+  await context.saveCheckpoint({ uploadId, userName });
+  await context.phase('send', copy.lengthBytes);
+  let doneBytes = 0;
+  const send = async (part: Part): Promise<HashedPart> => {
+    const sent =
+      (await sameThere(source, part, known?.get(part.partNumber), signal)) ??
+      (await peer.putPart(uploadId, part, hashing(readRange(source, part.offsetBytes, endOf(part), signal))));
+    doneBytes += part.lengthBytes;
+    context.progress(doneBytes);
+    return sent;
+  };
+  const sent = await Array.fromAsync(mapOrdered(partsOf(copy.lengthBytes), PARTS_AT_ONCE, send));
+  await context.phase('verify');
+  await peer.complete(uploadId, { parts: sent, condition: copy.condition });
 }
 
 /** Undefined when the upload is over: it was completed, and the answer lost, or aborted. */

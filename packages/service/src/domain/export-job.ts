@@ -20,6 +20,7 @@ import { DomainError } from './errors.ts';
 import { type ExportCheckpoint, exportCheckpoint, PieceWriter } from './export-pieces.ts';
 import { exportToServer, requireReadable, type TargetParts, targetPlace } from './export-targets.ts';
 import { type ObjectWrite, writeObject } from './object-writes.ts';
+import { leaveUpload } from './remote-upload.ts';
 import { requireSamplesEqual } from './samples.ts';
 import { newEtag, type StoredBytes } from './stored-bytes.ts';
 import type { ObjectPlace } from './stored-object.ts';
@@ -61,22 +62,35 @@ interface ObjectExport {
 export function exportHandler(parts: ExportJobParts): JobHandler {
   return async (context) => {
     const input = exportInput.parse(context.input);
-    await context.phase('plan');
-    await requireReadable(parts, context, input.imageId);
-    const disk = await parts.vault.openManifest(input.manifestId);
     try {
-      if (input.via !== undefined) forgetAddressAtSuccess(context);
-      if (input.via === 'url') return await exportToServer(parts, context, input, disk);
-      const target: ObjectExport = { input, disk, place: await targetPlace(parts, context, input) };
-      return await parts.views.withPlan(input.manifestId, input.view, async ({ plan, etag }) =>
-        plan.kind === 'layout' && !input.materialize
-          ? exportView(parts, context, target, etag)
-          : exportBytes(parts, context, target, plan),
-      );
-    } finally {
-      await disk.close();
+      return await exportImage(parts, context, input);
+    } catch (error) {
+      if (input.via === 'url' && !goesOn(error, context.signal)) await leaveUpload(parts, context);
+      throw error;
     }
   };
+}
+
+async function exportImage(
+  parts: ExportJobParts,
+  context: JobContext,
+  input: ExportInput,
+): Promise<JsonValue> {
+  await context.phase('plan');
+  await requireReadable(parts, context, input.imageId);
+  const disk = await parts.vault.openManifest(input.manifestId);
+  try {
+    if (input.via !== undefined) forgetAddressAtSuccess(context);
+    if (input.via === 'url') return await exportToServer(parts, context, input, disk);
+    const target: ObjectExport = { input, disk, place: await targetPlace(parts, context, input) };
+    return await parts.views.withPlan(input.manifestId, input.view, async ({ plan, etag }) =>
+      plan.kind === 'layout' && !input.materialize
+        ? exportView(parts, context, target, etag)
+        : exportBytes(parts, context, target, plan),
+    );
+  } finally {
+    await disk.close();
+  }
 }
 
 function forgetAddressAtSuccess(context: JobContext): void {

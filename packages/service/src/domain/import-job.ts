@@ -172,7 +172,13 @@ async function takeDisk(
     requireSize(virtualSizeBytes, parts.imageSizeMaxBytes);
     const copy = copyOfPeer(context, peer);
     const sealed = await storeDisk(parts, context, { virtualSizeBytes, point, before, copy });
-    requireListed(sealed, peer);
+    try {
+      requireListed(sealed, peer);
+    } catch (error) {
+      // Another attempt begins anew.
+      await parts.vault.removeManifest(sealed.manifestId);
+      throw error;
+    }
     return { disk, sealed, virtualSizeBytes };
   }
   // What is compressed would be unpacked once more for it; its checksums are verified at the end.

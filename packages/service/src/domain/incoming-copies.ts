@@ -74,6 +74,10 @@ export class IncomingCopies {
       throw error;
     });
     if (present?.etag === etag) return undefined;
+    // Begun already, and the answer was lost.
+    const { items } = await this.#uploads.list({ principal, bucket }, { prefix: key, limit: 1000 });
+    const begun = items.find((upload) => upload.key === key && upload.etag === etag);
+    if (begun !== undefined) return begun.id;
     const upload = await this.#uploads.create(
       { principal, bucket },
       { key, contentType, condition, attributes: { object: attributes, etag, keepsChecksums: true } },

@@ -3,7 +3,6 @@ import { type ByteSource, type HttpAnswer, StoreError, shownAddress } from '@gan
 import type { GuardedSend } from '@gantry/storage';
 import { z } from 'zod';
 import type { JobContext } from '../jobs/handler.ts';
-import { goesOn } from '../jobs/job-error.ts';
 import { DomainError } from './errors.ts';
 import { readRange } from './export-pieces.ts';
 
@@ -14,6 +13,8 @@ const uploadCheckpoint = z.object({
     partBytes: z.number().int(),
     /** Parts that arrived, from the first on. */
     partCount: z.number().int(),
+    /** They are the object now: nothing is sent any more. */
+    isSent: z.boolean().optional(),
   }),
 });
 type UploadState = z.infer<typeof uploadCheckpoint>['upload'];
@@ -52,17 +53,32 @@ export async function uploadFile(
   const sender = new Sender(parts.send, context, file);
   if (file.lengthBytes <= PART_BYTES) return sender.whole(address);
   const saved = savedState(context, etag);
+  if (saved?.isSent === true) return;
   const multipart =
     saved !== undefined && uploadUri !== undefined
       ? { uri: uploadUri, state: saved }
       : await begin(parts, context, sender, address, etag);
   if (multipart === undefined) return sender.whole(address);
-  try {
-    await sender.inParts(multipart.uri, multipart.state);
-  } catch (error) {
-    if (!goesOn(error, context.signal)) await sender.abandon(multipart.uri);
-    throw error;
+  await sender.inParts(multipart.uri, multipart.state);
+}
+
+/** Lets go of the parts that arrived, when the server lets us: the next attempt begins anew. */
+export async function leaveUpload(parts: RemoteUploadParts, context: JobContext): Promise<void> {
+  const saved = uploadCheckpoint.safeParse(context.checkpoint);
+  if (!saved.success) return;
+  const [, uri] = (await parts.secretOf(context.job.id))?.split('\n') ?? [];
+  if (uri !== undefined && saved.data.upload.isSent !== true) {
+    const headers = { 'content-length': '0' };
+    await parts
+      .send(uri, { method: 'DELETE', headers, signal: AbortSignal.timeout(10_000) })
+      .then(discard)
+      .catch(() => context.log('warning', 'the parts that were sent could not be removed there'));
   }
+  await context.saveCheckpoint(null);
+}
+
+async function discard({ body }: HttpAnswer): Promise<void> {
+  for await (const _ of body ?? []);
 }
 
 function savedState(context: JobContext, etag: string): UploadState | undefined {
@@ -80,7 +96,9 @@ async function begin(
   const uri = await sender.startParts(address);
   if (uri === undefined) return undefined;
   await parts.keepSecret(context.job.id, `${address}\n${uri}`);
-  return { uri, state: { etag, partBytes: partBytesOf(sender.lengthBytes), partCount: 0 } };
+  const state = { etag, partBytes: partBytesOf(sender.lengthBytes), partCount: 0 };
+  await context.saveCheckpoint({ upload: state });
+  return { uri, state };
 }
 
 function partBytesOf(lengthBytes: number): number {
@@ -137,16 +155,9 @@ class Sender {
       await this.#put(`${uri}${part + 1}`, part * partBytes, Math.min(lengthBytes, (part + 1) * partBytes));
       await this.#context.saveCheckpoint({ upload: { etag, partBytes, partCount: part + 1 } });
     }
-    await this.#discard(await this.#request(uri, { method: 'POST', headers: { 'content-length': '0' } }));
-  }
-
-  /** Lets go of the parts that arrived, when the server lets us. */
-  async abandon(uri: string): Promise<void> {
-    const signal = AbortSignal.timeout(10_000);
-    await this.#send(uri, { method: 'DELETE', headers: { 'content-length': '0' }, signal })
-      .then((answer) => this.#discard(answer))
-      .catch(() => this.#context.log('warning', 'the parts that were sent could not be removed there'));
-    await this.#context.saveCheckpoint(null);
+    await discard(await this.#request(uri, { method: 'POST', headers: { 'content-length': '0' } }));
+    const partCount = Math.ceil(lengthBytes / partBytes);
+    await this.#context.saveCheckpoint({ upload: { etag, partBytes, partCount, isSent: true } });
   }
 
   async #put(address: string, from: number, to: number): Promise<void> {
@@ -165,7 +176,7 @@ class Sender {
     };
     const headers = { 'content-length': String(to - from), 'content-type': 'application/octet-stream' };
     const answer = await this.#request(address, { method: 'PUT', headers, body: body() });
-    await this.#discard(answer);
+    await discard(answer);
     const got = answer.headers.get('opc-content-md5');
     if (got === null || got === md5.digest('base64')) return;
     throw new DomainError('VERIFY_FAILED', 'the server got other bytes than were sent: their MD5 differs', {
@@ -176,12 +187,8 @@ class Sender {
   async #request(address: string, init: Omit<Parameters<GuardedSend>[1], 'signal'>): Promise<HttpAnswer> {
     const answer = await this.#send(address, { ...init, signal: this.#context.signal });
     if (answer.status >= 200 && answer.status < 300) return answer;
-    await this.#discard(answer);
+    await discard(answer);
     throw refusedWith(answer.status, new URL(address));
-  }
-
-  async #discard({ body }: HttpAnswer): Promise<void> {
-    for await (const _ of body ?? []);
   }
 }
 

@@ -43,7 +43,7 @@ const uploadAttributes = z.object({
 });
 export type UploadAttributes = z.infer<typeof uploadAttributes>;
 
-export interface Upload extends Pick<UploadAttributes, 'preAuthenticatedRequestId'> {
+export interface Upload extends Pick<UploadAttributes, 'preAuthenticatedRequestId' | 'etag'> {
   readonly id: string;
   readonly key: string;
   readonly contentType: string;
@@ -288,7 +288,7 @@ function parseUploadAttributes(row: UploadRow): UploadAttributes {
 }
 
 function toUpload(row: UploadRow): Upload {
-  const { preAuthenticatedRequestId, object } = parseUploadAttributes(row);
+  const { preAuthenticatedRequestId, etag, object } = parseUploadAttributes(row);
   return {
     id: row.id,
     key: row.object_key,
@@ -296,6 +296,7 @@ function toUpload(row: UploadRow): Upload {
     storageTier: object?.storageTier,
     createdAtMs: row.created_at_ms,
     preAuthenticatedRequestId,
+    etag,
   };
 }
 

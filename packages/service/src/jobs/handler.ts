@@ -36,7 +36,10 @@ export interface JobContext {
   afterSuccess(tidy: () => Promise<void>): void;
 }
 
-/** Does one kind of job; what it returns is the job's result. It ends soon after its signal is aborted. */
+/**
+ * Does one kind of job; what it returns is the job's result. It ends soon after its signal is aborted; that may be so
+ * from the begin, for a job with a checkpoint that was canceled while it waited.
+ */
 export type JobHandler = (context: JobContext) => Promise<JsonValue>;
 
 /** By kind. */

@@ -138,13 +138,22 @@ export class JobLease {
 
   /** Back to the queue, through no fault of the job. */
   release(): Promise<Job> {
-    return this.#end((transaction, row, nowMs) => updateJob(transaction, row.id, queued(nowMs, 0)));
+    return this.#wait((row, nowMs) => queued(row, nowMs, 0));
   }
 
   /** Back to the queue after a failure that may pass, until `notBeforeMs`. */
   postpone(notBeforeMs: number): Promise<Job> {
-    return this.#end((transaction, row, nowMs) =>
-      updateJob(transaction, row.id, { ...queued(nowMs, notBeforeMs), failure_count: row.failure_count + 1 }),
+    return this.#wait((row, nowMs) => ({
+      ...queued(row, nowMs, row.cancel_requested === 1 ? 0 : notBeforeMs),
+      failure_count: row.failure_count + 1,
+    }));
+  }
+
+  /** A job that is to be canceled waits too, when there is something to let go of. */
+  #wait(changes: (row: JobRow, nowMs: number) => Updateable<JobRow>): Promise<Job> {
+    return this.#end(
+      (transaction, row, nowMs) => updateJob(transaction, row.id, changes(row, nowMs)),
+      (row) => row.checkpoint_json === null,
     );
   }
 
@@ -160,11 +169,15 @@ export class JobLease {
     return row;
   }
 
-  async #end(write: (transaction: Queries, row: JobRow, nowMs: number) => Promise<JobRow>): Promise<Job> {
+  async #end(
+    write: (transaction: Queries, row: JobRow, nowMs: number) => Promise<JobRow>,
+    isCancelable: (row: JobRow) => boolean = () => true,
+  ): Promise<Job> {
     const ended = await this.#queries.transaction().execute(async (transaction) => {
       const row = await this.#lock(transaction);
       const nowMs = this.#now();
-      if (row.cancel_requested === 1) return updateJob(transaction, row.id, finished('canceled', nowMs));
+      if (row.cancel_requested === 1 && isCancelable(row))
+        return updateJob(transaction, row.id, finished('canceled', nowMs));
       return write(transaction, row, nowMs);
     });
     this.#notify(ended.state === 'queued' ? 'queued' : 'finished', ended.id);
@@ -178,6 +191,7 @@ function finished(state: 'succeeded' | 'failed' | 'canceled', nowMs: number) {
   return { ...released, state, finished_at_ms: nowMs, updated_at_ms: nowMs };
 }
 
-function queued(nowMs: number, notBeforeMs: number) {
-  return { ...released, state: 'queued' as const, not_before_ms: notBeforeMs, updated_at_ms: nowMs };
+function queued({ cancel_requested }: JobRow, nowMs: number, notBeforeMs: number) {
+  const waiting = { state: 'queued' as const, not_before_ms: notBeforeMs, updated_at_ms: nowMs };
+  return { ...released, ...waiting, cancel_requested };
 }

@@ -138,14 +138,20 @@ export class JobQueue {
   }
 
   /**
-   * Cancels a job: at once while it waits; while it runs, its worker is asked to end it. A canceled job stays
-   * so. Throws NOT_FOUND, and CONFLICT for a job that succeeded or failed.
+   * Cancels a job: at once while it waits and nothing of it is done; otherwise a worker is asked to end it, which lets
+   * go of what was begun. A canceled job stays so. Throws NOT_FOUND, and CONFLICT for a job that succeeded or failed.
    */
   async cancel(tenancyId: string, id: string): Promise<Job> {
     const nowMs = this.#now();
     const row = await this.#change(tenancyId, id, (transaction, before) => {
       switch (before.state) {
         case 'queued':
+          if (before.checkpoint_json !== null)
+            return updateJob(transaction, id, {
+              cancel_requested: 1,
+              not_before_ms: 0,
+              updated_at_ms: nowMs,
+            });
           return updateJob(transaction, id, {
             state: 'canceled',
             finished_at_ms: nowMs,
@@ -159,7 +165,8 @@ export class JobQueue {
           throw new DomainError('CONFLICT', `job ${id} has ${before.state} already`);
       }
     });
-    this.#notify(row.state === 'running' ? 'cancel_requested' : 'finished', id);
+    const change = { running: 'cancel_requested', queued: 'queued' } as const;
+    this.#notify(row.state === 'running' || row.state === 'queued' ? change[row.state] : 'finished', id);
     return toJob(row);
   }
 

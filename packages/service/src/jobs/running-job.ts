@@ -145,8 +145,8 @@ export class RunningJob implements JobContext {
 
   #begin(): void {
     const { attempt, cancelRequested } = this.job;
+    // The handler runs all the same: only it knows what an attempt before has left, and lets go of that.
     if (cancelRequested) this.abort(new JobCanceled());
-    this.signal.throwIfAborted();
     if (this.#lease.lostCount > MAX_LOST_WORKERS) {
       throw new DomainError('WORKER_LOST', `${this.#lease.lostCount} workers died while they ran this job`, {
         hint: 'see why in the log of the service and of its machine (memory?), then retry the job',

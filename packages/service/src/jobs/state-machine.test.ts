@@ -77,8 +77,10 @@ class Model {
   }
 
   #end(job: ModelJob, state: JobState): void {
-    job.state = job.cancelRequested ? 'canceled' : state;
-    job.cancelRequested = false;
+    // What is to be canceled waits for a worker that lets go of what was begun.
+    const waits = state === 'queued' && job.checkpoint !== undefined;
+    job.state = job.cancelRequested && !waits ? 'canceled' : state;
+    if (!waits) job.cancelRequested = false;
     job.holder = undefined;
   }
 
@@ -106,8 +108,10 @@ class Model {
       return;
     }
     await canceling;
-    if (job.state === 'running') job.cancelRequested = true;
-    else job.state = 'canceled';
+    if (job.state === 'running' || (job.state === 'queued' && job.checkpoint !== undefined)) {
+      job.cancelRequested = true;
+      if (job.state === 'queued') job.notBeforeMs = 0;
+    } else job.state = 'canceled';
   }
 
   async #retry(job: ModelJob): Promise<void> {
@@ -147,7 +151,7 @@ class Model {
     if (step === 'end') this.#end(job, 'canceled');
     if (step === 'release' || step === 'postpone') {
       this.#end(job, 'queued');
-      if (!isCanceled) job.notBeforeMs = step === 'release' ? 0 : nowMs + 500;
+      job.notBeforeMs = step === 'release' || isCanceled ? 0 : nowMs + 500;
     }
   }
 

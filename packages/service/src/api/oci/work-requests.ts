@@ -127,6 +127,7 @@ export function toWorkRequest(job: Job, region: string): WorkRequestBody {
 function statusOf(job: Job): string {
   switch (job.state) {
     case 'queued':
+      if (job.cancelRequested) return 'CANCELING';
       return job.attempt === 0 ? 'ACCEPTED' : 'IN_PROGRESS';
     case 'running':
       return job.cancelRequested ? 'CANCELING' : 'IN_PROGRESS';

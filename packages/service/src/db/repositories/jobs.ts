@@ -236,6 +236,7 @@ export async function endAllHolds(queries: Queries, nowMs: number): Promise<void
     .where(notOver)
     .where('state', '=', 'running')
     .where('cancel_requested', '=', 1)
+    .where('checkpoint_json', 'is', null)
     .execute();
   await queries
     .updateTable('jobs')
