@@ -10,6 +10,7 @@ interface JobPart {
   readonly sourceBytes: number;
   readonly storedBytes: number;
   readonly compression?: 'deflate-raw' | 'zlib' | 'zstd';
+  readonly grainSector?: number | undefined;
 }
 
 /** A stretch of the disk that holds data, to be worked on as one. */
@@ -120,6 +121,6 @@ function partOf(run: StoredRun, fromBytes: number, toBytes: number, jobBytes: nu
   // A compressed unit that is cut cannot be decompressed into its part of the job.
   if (fromBytes !== run.offsetBytes || lengthBytes !== run.lengthBytes) return undefined;
   const place = fileRange(run.source, run.sourceBytes);
-  const { storedBytes, compression } = run;
-  return place && { ...place, at, lengthBytes, storedBytes, compression };
+  const { storedBytes, compression, grainSector } = run;
+  return place && { ...place, at, lengthBytes, storedBytes, compression, grainSector };
 }

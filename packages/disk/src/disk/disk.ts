@@ -40,6 +40,11 @@ export type StoredRun =
       readonly source: ByteSource;
       readonly sourceBytes: number;
       readonly storedBytes: number;
+      /**
+       * The stored range begins with VMDK's marker of the grain for this sector. It tells how long the compressed
+       * data behind it is, and has to be looked at before that is used.
+       */
+      readonly grainSector?: number | undefined;
     };
 
 export type DetailValue =

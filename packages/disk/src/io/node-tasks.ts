@@ -1,4 +1,5 @@
 import { readSync, writeSync } from 'node:fs';
+import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from '../bytes/grain-marker.ts';
 import { looksIncompressible } from '../bytes/incompressible.ts';
 import { FAILED, type Place, placeUnits, stopCopy, TURN, type UnitsToPlace } from '../view/placed-units.ts';
 import type { Compression } from './codec.ts';
@@ -18,6 +19,8 @@ export interface LoadPart {
   readonly storedBytes: number;
   /** Absent for bytes that are stored as they are. */
   readonly compression?: Compression | undefined;
+  /** The stored bytes begin with VMDK's marker of the grain for this sector. */
+  readonly grainSector?: number | undefined;
 }
 
 interface Task {
@@ -259,7 +262,8 @@ function load(task: Task, keep?: (part: LoadPart) => boolean): Passed[] {
     for (; i < group.end; i++) {
       const part = parts[i] as LoadPart;
       if (part.at > filled) plain.fill(0, filled, part.at);
-      const stored = bytes.subarray(part.sourceBytes - first.sourceBytes).subarray(0, part.storedBytes);
+      const record = bytes.subarray(part.sourceBytes - first.sourceBytes).subarray(0, part.storedBytes);
+      const stored = part.grainSector === undefined ? record : grainData(part, part.grainSector, record);
       const used = unpack(plain.subarray(part.at, part.at + part.lengthBytes), part, stored);
       filled = part.at + part.lengthBytes;
       if (used !== undefined && part.compression !== undefined && keep?.(part)) {
@@ -302,8 +306,25 @@ function scratchOf(used: number, lengthBytes: number): Uint8Array {
 function unpack(target: Uint8Array, part: LoadPart, stored: Uint8Array): number | undefined {
   const { compression } = part;
   const done = compression === undefined ? undefined : tryDecompress(target, compression, stored);
-  if (done?.writtenBytes !== target.length) throw new DamagedPart(part);
+  if (done?.writtenBytes !== target.length) {
+    const { sourceBytes, lengthBytes } = part;
+    throw new DamagedPart(
+      part,
+      `${compression} data at ${sourceBytes} does not decompress to ${lengthBytes} bytes`,
+    );
+  }
   return done.isWhole ? done.usedBytes : undefined;
+}
+
+/** The compressed data of a grain's record. No table makes another grain's data pass for this one's. */
+function grainData(part: LoadPart, sector: number, record: Uint8Array): Uint8Array {
+  const problem = grainMarkerProblem(record, sector, part.lengthBytes);
+  if (problem !== undefined) throw new DamagedPart(part, problem);
+  const end = GRAIN_MARKER_BYTES + grainDataBytes(record);
+  if (end > record.length) {
+    throw new DamagedPart(part, `the compressed grain of ${end} bytes runs into the next one`);
+  }
+  return record.subarray(GRAIN_MARKER_BYTES, end);
 }
 
 function tryDecompress(
@@ -322,8 +343,8 @@ function tryDecompress(
 export class DamagedPart extends Error {
   readonly sourceBytes: number;
 
-  constructor(part: LoadPart) {
-    super(`${part.compression} data at ${part.sourceBytes} does not decompress to ${part.lengthBytes} bytes`);
+  constructor(part: LoadPart, message: string) {
+    super(message);
     this.sourceBytes = part.sourceBytes;
   }
 }

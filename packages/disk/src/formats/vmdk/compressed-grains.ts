@@ -1,11 +1,11 @@
+import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from '../../bytes/grain-marker.ts';
 import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { forEachBounded } from '../../convert/bounded.ts';
 import type { StoredRun } from '../../disk/disk.ts';
 import { ImageError } from '../../errors.ts';
-import type { ByteSource } from '../../io/byte-source.ts';
+import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
 import { GRAIN_CACHE_BYTES } from './limits.ts';
-import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from './markers.ts';
 import type { CompressedRun } from './runs.ts';
 
 const STRUCTURE = 'VMDK compressed grain';
@@ -14,8 +14,6 @@ const GAP_BYTES = 4096;
 /** Most bytes of one such read: short enough that a cache in front of a network keeps them. */
 const GROUP_BYTES = 768 * 1024;
 const DECOMPRESSIONS_AT_ONCE = 16;
-/** What is read at once to look at markers, which stand a record apart: each read costs the calling thread time. */
-const MARKER_WINDOW_BYTES = 1024 * 1024;
 
 interface StoredGrain {
   readonly run: CompressedRun;
@@ -28,10 +26,6 @@ export class CompressedGrains {
   readonly #grainBytes: number;
   /** Grains of which only a part was asked for, by their offset in the disk: the rest mostly comes next. */
   readonly #cache = new Map<number, Uint8Array>();
-  /** A part of the file that markers were looked at in last. */
-  #window:
-    | { readonly startBytes: number; readonly endBytes: number; readonly memory: Uint8Array }
-    | undefined;
 
   constructor(source: ByteSource, grainBytes: number) {
     this.#source = source;
@@ -71,44 +65,31 @@ export class CompressedGrains {
   }
 
   /**
-   * The grain as it is stored, for those who copy compressed data. Its marker is looked at: no table makes
-   * another grain's data pass for this one's. Opaque where it may decompress to less than a grain: at the end.
+   * The grain as it is stored, for those who copy compressed data and look at its marker before. Opaque where it may
+   * decompress to less than a grain: at the end.
    */
   async stored(run: CompressedRun, signal?: AbortSignal): Promise<StoredRun> {
-    const { offsetBytes, lengthBytes, fileOffsetBytes } = run;
+    const { offsetBytes, lengthBytes, fileOffsetBytes, recordBytes } = run;
     if (lengthBytes < this.#grainBytes) return { kind: 'opaque', offsetBytes, lengthBytes };
-    const marker = await this.#marker(fileOffsetBytes, signal);
-    const dataBytes = this.#requireRecord(run, marker);
+    // Only here it is known that a record is cut because the file is.
+    const isLast = fileOffsetBytes + recordBytes >= this.#source.lengthBytes;
     return {
       kind: 'packed',
       offsetBytes,
       lengthBytes,
       compression: 'zlib',
       source: this.#source,
-      sourceBytes: fileOffsetBytes + GRAIN_MARKER_BYTES,
-      storedBytes: dataBytes,
+      sourceBytes: fileOffsetBytes,
+      storedBytes: isLast ? await this.#recordBytes(run, signal) : recordBytes,
+      grainSector: offsetBytes / SECTOR_BYTES,
     };
   }
 
-  /** A copy: the window may be another's a moment later. */
-  async #marker(fileOffsetBytes: number, signal?: AbortSignal): Promise<Uint8Array> {
-    const end = fileOffsetBytes + GRAIN_MARKER_BYTES;
-    let window = this.#window;
-    if (window === undefined || fileOffsetBytes < window.startBytes || end > window.endBytes) {
-      const windowBytes = this.#source.sequential ? GRAIN_MARKER_BYTES : MARKER_WINDOW_BYTES;
-      // Nobody else reads into it meanwhile.
-      this.#window = undefined;
-      const memory = window?.memory ?? new Uint8Array(windowBytes);
-      const endBytes = Math.min(fileOffsetBytes + windowBytes, this.#source.lengthBytes);
-      await this.#source.read(fileOffsetBytes, memory.subarray(0, endBytes - fileOffsetBytes), signal);
-      window = { startBytes: fileOffsetBytes, endBytes, memory };
-      this.#window = window;
-    }
-    // At the end of the file it may be cut.
-    return window.memory.slice(
-      fileOffsetBytes - window.startBytes,
-      Math.min(end, window.endBytes) - window.startBytes,
-    );
+  /** As long as its marker says. */
+  async #recordBytes(run: CompressedRun, signal?: AbortSignal): Promise<number> {
+    const at = run.fileOffsetBytes;
+    const marker = await readStructure(this.#source, at, GRAIN_MARKER_BYTES, STRUCTURE, signal);
+    return GRAIN_MARKER_BYTES + this.#requireRecord(run, marker);
   }
 
   #keep(run: CompressedRun, plain: Uint8Array): void {

@@ -20,7 +20,7 @@ export interface ExtentPart {
     into: Uint8Array,
     signal?: AbortSignal,
   ): Promise<void>;
-  /** A compressed grain as it is stored, its marker looked at. */
+  /** A compressed grain as it is stored. */
   storedGrain?(run: CompressedRun, signal?: AbortSignal): Promise<StoredRun>;
   /** Takes in the rest of an arriving file, and throws where it does not end as it should. */
   drain?(signal?: AbortSignal): Promise<void>;

@@ -1,7 +1,7 @@
+import { compressedBytesMax, GRAIN_MARKER_BYTES } from '../../bytes/grain-marker.ts';
 import { SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import type { EntryProblem } from './directory.ts';
-import { compressedBytesMax, GRAIN_MARKER_BYTES } from './markers.ts';
 import { throwProblem } from './tables.ts';
 
 /** What a run of an extent is made of in its file. Offsets in the disk count from the extent's start. */

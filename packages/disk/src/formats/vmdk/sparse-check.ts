@@ -1,11 +1,11 @@
 import { isZero } from '../../bytes/fields.ts';
+import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from '../../bytes/grain-marker.ts';
 import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { mapOrdered } from '../../convert/bounded.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { directoryProblems, readDirectory, redundantTablesInFront, sameShape } from './directory.ts';
 import { BitClaims, GrainClaims } from './grain-claims.ts';
 import type { SparseHeader } from './header.ts';
-import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from './markers.ts';
 import { addDamage, type PartFindings } from './part-findings.ts';
 import { GrainTables } from './tables.ts';
 

@@ -1,18 +1,12 @@
 import { isZero, viewOf } from '../../bytes/fields.ts';
+import { compressedBytesMax, GRAIN_MARKER_BYTES, grainDataBytes } from '../../bytes/grain-marker.ts';
 import { ceilDivide, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError, type ImageErrorCode } from '../../errors.ts';
 import { byteChunks } from '../../io/byte-chunks.ts';
 import type { ByteSource } from '../../io/byte-source.ts';
 import { decodeEntries } from './directory.ts';
 import { directoryEntryCount, type SparseHeader, tableSectors } from './header.ts';
-import {
-  compressedBytesMax,
-  footerProblem,
-  GRAIN_MARKER_BYTES,
-  grainDataBytes,
-  MARKER_TYPE,
-  parseFooter,
-} from './markers.ts';
+import { footerProblem, MARKER_TYPE, parseFooter } from './markers.ts';
 import { StreamChecks } from './stream-checks.ts';
 
 /** A grain directory is taken in pieces of this size. */

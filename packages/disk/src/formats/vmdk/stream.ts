@@ -1,4 +1,5 @@
 import { viewOf } from '../../bytes/fields.ts';
+import { encodeGrainMarker, GRAIN_MARKER_BYTES } from '../../bytes/grain-marker.ts';
 import { ceilDivide, MIB, roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ChunkPacker } from '../../view/chunk-packer.ts';
@@ -6,7 +7,6 @@ import type { ImageStream, StreamChunk, StreamRunOptions } from '../../view/imag
 import { pieceLength } from '../../view/layout.ts';
 import { packedUnits } from '../../view/packed-units.ts';
 import { regionsLayout } from '../../view/regions.ts';
-import { encodeGrainMarker, GRAIN_MARKER_BYTES } from './markers.ts';
 import { GRAIN_BYTES, GRAIN_SECTORS, TABLE_ENTRIES } from './sparse-layout.ts';
 import { storedZlib } from './stored-zlib.ts';
 import { maximumTableSectors, type StreamTables, TablesAtEnd, TablesInFront } from './stream-tables.ts';

@@ -1,4 +1,5 @@
 import { isZero, latin1Text } from '../../bytes/fields.ts';
+import { compressedBytesMax, GRAIN_MARKER_BYTES, grainDataBytes } from '../../bytes/grain-marker.ts';
 import { roundUp, SECTOR_BYTES } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
 import type { OpenOptions } from '../../formats/format.ts';
@@ -7,12 +8,7 @@ import { directoryProblems, readDirectory, sameShape } from '../../formats/vmdk/
 import { readSparseHeader, type SparseHeader } from '../../formats/vmdk/header.ts';
 import { vmdkKind } from '../../formats/vmdk/kind.ts';
 import { DESCRIPTOR_BYTES_MAX } from '../../formats/vmdk/limits.ts';
-import {
-  compressedBytesMax,
-  GRAIN_MARKER_BYTES,
-  grainDataBytes,
-  readFooter,
-} from '../../formats/vmdk/markers.ts';
+import { readFooter } from '../../formats/vmdk/markers.ts';
 import { GrainTables, requireSoundDirectory } from '../../formats/vmdk/tables.ts';
 import { type ByteSource, readStructure } from '../../io/byte-source.ts';
 import { decompress } from '../../io/node-codec.ts';
