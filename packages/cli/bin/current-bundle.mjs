@@ -12,8 +12,9 @@ export function currentBundle(root) {
   try {
     const home = bundleHome(root);
     const { folder, inputs } = JSON.parse(readFileSync(join(home, 'current.json'), 'utf8'));
+    // Joined by hand: there are hundreds.
     for (const [path, lengthBytes, modifiedMs] of inputs) {
-      const { size, mtimeMs } = statSync(join(root, path));
+      const { size, mtimeMs } = statSync(`${root}/${path}`);
       if (size !== lengthBytes || mtimeMs !== modifiedMs) return undefined;
     }
     return join(home, folder);

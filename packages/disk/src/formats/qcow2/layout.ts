@@ -68,7 +68,7 @@ export async function qcow2Layout(disk: Disk, options: Qcow2LayoutOptions): Prom
     l1Region(geometry, contents.tables, (rank) => ranges.tableOffset(rank)),
     ranges.region(),
     refcountTableRegion(clusterBytes, refcounts),
-    refcountBlocksRegion(clusterBytes, refcounts, (index) => (index < totalClusters ? 1 : 0)),
+    refcountBlocksRegion(clusterBytes, refcounts, totalClusters, () => 1),
   ]);
 }
 
@@ -136,16 +136,18 @@ export function refcountTableRegion(clusterBytes: number, refcounts: RefcountPla
   });
 }
 
-/** `countOf(index)` is the refcount of one host cluster. */
+/** `countOf(index)` is the refcount of one of the host clusters. */
 export function refcountBlocksRegion(
   clusterBytes: number,
   refcounts: RefcountPlace,
+  clusterCount: number,
   countOf: (index: number) => number,
 ): Region {
   const entryCount = (refcounts.blockCount * clusterBytes) / REFCOUNT_BYTES;
   return tableRegion(entryCount, REFCOUNT_BYTES, (first, count, bytes) => {
     const view = viewOf(bytes);
-    for (let i = 0; i < count; i++) view.setUint16(i * REFCOUNT_BYTES, countOf(first + i));
+    const used = Math.min(count, clusterCount - first);
+    for (let i = 0; i < used; i++) view.setUint16(i * REFCOUNT_BYTES, countOf(first + i));
   });
 }
 

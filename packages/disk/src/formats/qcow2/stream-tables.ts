@@ -75,10 +75,11 @@ export class StreamTables {
   end(place: RefcountPlace): Layout {
     const { clusterBytes } = this.#geometry;
     const first = place.offsetBytes / clusterBytes;
-    this.#refcounts.fill(first, first + place.tableClusters + place.blockCount);
+    const end = first + place.tableClusters + place.blockCount;
+    this.#refcounts.fill(first, end);
     return regionsLayout('qcow2', [
       refcountTableRegion(clusterBytes, place),
-      refcountBlocksRegion(clusterBytes, place, (index) => this.#refcounts.get(index)),
+      refcountBlocksRegion(clusterBytes, place, end, (index) => this.#refcounts.get(index)),
     ]);
   }
 
