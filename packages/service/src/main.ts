@@ -35,7 +35,7 @@ import { TagPolicy } from './domain/tags.ts';
 import { Tenancies } from './domain/tenancies.ts';
 import { deleteUnneededBytes, requireCatalogueOf } from './domain/unneeded-bytes.ts';
 import { Users } from './domain/users.ts';
-import { openVaultBlockList } from './domain/vault-block-list.ts';
+import { vaultBlockLists } from './domain/vault-block-list.ts';
 import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-jobs.ts';
 import { ImageViews } from './domain/views.ts';
 import { Idempotency } from './jobs/idempotency.ts';
@@ -107,7 +107,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       region,
       images: {
         open: (spec, manifestId) => views.open(manifestId, spec),
-        openBlocks: (manifestId) => openVaultBlockList(database, manifestId),
+        openBlocks: vaultBlockLists(database),
         diskDigest: async (manifestId) =>
           (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
       },
