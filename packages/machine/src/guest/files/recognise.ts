@@ -28,6 +28,7 @@ const marks: readonly (readonly [kind: string, offset: number, mark: string])[] 
   ['ufs2', 64 * KIB + 1372, '\x19\x01\x54\x19'],
   ['bcachefs', 4096 + 24, '\xc6\x85\x73\xf6\x4e\x1a\x45\xca'],
   ['linux-raid', 4096, '\xfc\x4e\x2b\xa9'],
+  ['iso9660', 32 * KIB + 1, 'CD001'],
   ['linux-raid', 0, '\xfc\x4e\x2b\xa9'],
 ];
 

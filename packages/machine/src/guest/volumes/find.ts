@@ -35,6 +35,15 @@ export async function findVolumes(
     );
     if (content === undefined) return;
     volumes.push({ ...volume, content });
+    if (content.isEncrypted === true) {
+      findings.add({
+        severity: 'warning',
+        code: 'ENCRYPTED',
+        where: volume.where,
+        message: `it is encrypted (${content.kind}): what is in it was not looked at`,
+        hint: 'a system in it asks for its passphrase or recovery key at the console, also where a TPM gave it before; clouds whose import refuses encrypted disks want it decrypted first',
+      });
+    }
     if (content.kind !== 'lvm2') return;
     const physical = await findings.guard(volume.where, () => readPhysicalVolume(volume));
     if (physical !== undefined) physicalVolumes.push(physical);
