@@ -225,6 +225,12 @@ test('an object is copied to another region, where its user may', async (t) => {
   const there = (await south.native('/whoami')).tenancy.id;
   await south.native(`/users/${namesake.id}/grants`, { json: { ...json, compartmentId: there } });
   await copied(asMember, toSouth);
+  // Of an administrator's name: that makes nobody one there.
+  const chief = { name: 'chief', role: 'administrator' };
+  await south.native('/users', { json: chief });
+  const impostor = await north.member('chief');
+  await north.native(`/users/${impostor.id}/grants`, { json });
+  assert.equal(await failing({}, { ...north, storage: north.storageOf(impostor) }), 'NOT_FOUND');
   // An empty object has one part, without bytes.
   await north.storage.putObject({ ...north.at, objectName: 'empty', putObjectBody: '' });
   await copied(north, { ...toSouth, sourceObjectName: 'empty', destinationObjectName: 'empty' });
@@ -294,7 +300,7 @@ test('a copy that is canceled while it waits leaves nothing in the other region'
 
 test('a service that has not the key of the realm is not believed', async (t) => {
   const { south } = await startRegions(t);
-  const path = `/realm/v1/namespaces/main/users/admin/buckets/${BUCKET}/copies`;
+  const path = `/realm/v1/namespaces/main/administrators/admin/buckets/${BUCKET}/copies`;
   const body = '{}';
   const ask = async (changes: {
     key?: Buffer;

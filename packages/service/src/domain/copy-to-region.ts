@@ -10,12 +10,16 @@ import { readRange } from './export-pieces.ts';
 import type { HashedPart, IncomingCopy } from './incoming-copies.ts';
 import { LARGEST_PART_NUMBER } from './object-limits.ts';
 import type { Objects } from './objects.ts';
-import { PeerCopies, type RealmSend } from './peer-copies.ts';
+import { PeerCopies, type PeerCopiesOptions, type RealmSend } from './peer-copies.ts';
 import type { Region } from './region.ts';
 import type { StoredObject } from './stored-object.ts';
 
 /** `userName`: who it is made for there, also when the user is gone here. */
-const copyCheckpoint = z.object({ uploadId: z.string(), userName: z.string().optional() });
+const copyCheckpoint = z.object({
+  uploadId: z.string(),
+  role: z.enum(['administrator', 'member']).default('member'),
+  userName: z.string().optional(),
+});
 
 export interface RegionCopyParts {
   readonly region: Region;
@@ -49,14 +53,15 @@ export async function copyToRegion(
 ): Promise<JsonValue> {
   const { target } = input;
   const userName = await parts.userNameOf(principal.userId);
-  const peer = peerOf(parts, context, input, userName);
+  const who = { userName, role: principal.role };
+  const peer = peerOf(parts, context, input, who);
   await context.phase('open');
   const opened = await parts.objects.open({ principal, ...input.source });
   const { source } = opened;
   try {
     requireSame(opened.object, object);
     const copy = incomingOf(parts.region.name, context, input, object, source);
-    await sendCopy(context, peer, userName, copy, source);
+    await sendCopy(context, peer, who, copy, source);
     const { region, bucket, key } = target;
     return { region, bucket, key, lengthBytes: copy.lengthBytes, etag: copy.etag };
   } finally {
@@ -64,11 +69,14 @@ export async function copyToRegion(
   }
 }
 
+/** On whose behalf the other region is asked. */
+type Asker = Pick<PeerCopiesOptions, 'userName' | 'role'>;
+
 function peerOf(
   parts: RegionCopyParts,
   { signal }: JobContext,
   { target }: CopyInput,
-  userName: string,
+  who: Asker,
 ): PeerCopies {
   const { region, namespace, bucket } = target;
   const { send } = parts;
@@ -77,7 +85,7 @@ function peerOf(
     send,
     region,
     namespace,
-    userName,
+    ...who,
     bucket,
     signal,
   });
@@ -91,9 +99,9 @@ export async function leaveRegion(
 ): Promise<void> {
   const saved = copyCheckpoint.safeParse(context.checkpoint);
   if (!saved.success || saved.data.userName === undefined) return;
-  const { uploadId, userName } = saved.data;
+  const { uploadId, userName, role } = saved.data;
   try {
-    await peerOf(parts, context, input, userName).abort(uploadId);
+    await peerOf(parts, context, input, { userName, role }).abort(uploadId);
   } catch (error) {
     if (error instanceof DomainError && error.code === 'NOT_FOUND') return;
     context.log('warning', 'the parts that were sent could not be removed in the other region');
@@ -137,7 +145,7 @@ function incomingOf(
 async function sendCopy(
   context: JobContext,
   peer: PeerCopies,
-  userName: string,
+  who: Asker,
   copy: IncomingCopy,
   source: ByteSource,
 ): Promise<void> {
@@ -146,7 +154,7 @@ async function sendCopy(
   const known = before === undefined ? undefined : await partsThere(peer, before.uploadId);
   const uploadId = known === undefined ? await peer.begin(copy) : before?.uploadId;
   if (uploadId === undefined) return context.log('info', 'the other region has it already');
-  await context.saveCheckpoint({ uploadId, userName });
+  await context.saveCheckpoint({ uploadId, ...who });
   await context.phase('send', copy.lengthBytes);
   let doneBytes = 0;
   const send = async (part: Part): Promise<HashedPart> => {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { findTenancyByNamespace, findUserByName } from '../db/repositories/tenancies.ts';
+import type { UserRole } from '../db/schema.ts';
 import { DomainError } from './errors.ts';
 import { objectAttributes } from './object-attributes.ts';
 import type { Objects } from './objects.ts';
@@ -51,12 +52,18 @@ export class IncomingCopies {
     this.#bytes = parts.bytes;
   }
 
-  /** The user of this name here, in the tenancy of this namespace. Throws NOT_FOUND. */
-  async principalOf(namespace: string, userName: string): Promise<Principal> {
+  /**
+   * The user of this name here, in the tenancy of this namespace; with no more rights than a member's for who is no
+   * administrator where the request comes from. Throws NOT_FOUND.
+   */
+  async principalOf(namespace: string, userName: string, roleThere: UserRole): Promise<Principal> {
     const tenancy = await findTenancyByNamespace(this.#database.kysely, namespace);
     const user =
       tenancy === undefined ? undefined : await findUserByName(this.#database.kysely, tenancy.id, userName);
-    if (user !== undefined) return { userId: user.id, tenancyId: user.tenancy_id, role: user.role };
+    if (user !== undefined) {
+      const role = roleThere === 'administrator' ? user.role : 'member';
+      return { userId: user.id, tenancyId: user.tenancy_id, role };
+    }
     throw new DomainError(
       'NOT_FOUND',
       `there is no user ${userName} in the tenancy ${namespace} of this region`,

@@ -2,6 +2,7 @@ import { type HttpAnswer, StoreError, shownAddress } from '@gantry/disk';
 import type { GuardedSend } from '@gantry/storage';
 import { z } from 'zod';
 import { BODY_LATER, bodyHash, realmSignature } from '../auth/realm.ts';
+import type { UserRole } from '../db/schema.ts';
 import type { HashedBytes } from './copy-to-region.ts';
 import { DomainError, domainErrorCodes } from './errors.ts';
 import { type HashedPart, hashedPart, type IncomingCopy } from './incoming-copies.ts';
@@ -15,6 +16,8 @@ export interface PeerCopiesOptions {
   /** The region that is asked. */
   readonly region: string;
   readonly namespace: string;
+  /** Of the user here: there it is no more than that, whatever the user of the name is there. */
+  readonly role: UserRole;
   readonly userName: string;
   readonly bucket: string;
   readonly signal: AbortSignal;
@@ -38,7 +41,7 @@ export class PeerCopies {
   constructor(options: PeerCopiesOptions) {
     this.#options = options;
     const names = [options.namespace, options.userName, options.bucket].map(encodeURIComponent);
-    this.#path = `/realm/v1/namespaces/${names[0]}/users/${names[1]}/buckets/${names[2]}/copies`;
+    this.#path = `/realm/v1/namespaces/${names[0]}/${options.role}s/${names[1]}/buckets/${names[2]}/copies`;
   }
 
   /** Undefined when the object is there already. */

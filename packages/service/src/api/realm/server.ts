@@ -28,7 +28,13 @@ export interface RealmApiParts {
   readonly copies: IncomingCopies;
 }
 
-const targetParameters = z.object({ namespace: z.string(), user: z.string(), bucket: z.string() });
+const targetParameters = z.object({
+  namespace: z.string(),
+  /** What the user is in the region that asks. */
+  roles: z.enum(['administrators', 'members']),
+  user: z.string(),
+  bucket: z.string(),
+});
 const uploadParameters = targetParameters.extend({ uploadId: z.string() });
 /** 10,000 parts with their hashes. */
 const BODY_BYTES_MAX: number = 4 * 1024 * 1024;
@@ -88,10 +94,11 @@ function notSigned(): DomainError {
 
 function copyRoutes(copies: IncomingCopies): FastifyPluginAsyncZod {
   const targetOf = async (request: FastifyRequest): Promise<CopyTarget> => {
-    const { namespace, user, bucket } = request.params as z.infer<typeof targetParameters>;
-    return { principal: await copies.principalOf(namespace, user), bucket };
+    const { namespace, roles, user, bucket } = request.params as z.infer<typeof targetParameters>;
+    const role = roles === 'administrators' ? 'administrator' : 'member';
+    return { principal: await copies.principalOf(namespace, user, role), bucket };
   };
-  const base = '/v1/namespaces/:namespace/users/:user/buckets/:bucket/copies';
+  const base = '/v1/namespaces/:namespace/:roles/:user/buckets/:bucket/copies';
   return async (app) => {
     app.post(base, { schema: { params: targetParameters, body: incomingCopy } }, async (request) => ({
       uploadId: (await copies.begin(await targetOf(request), request.body)) ?? null,
