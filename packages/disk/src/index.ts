@@ -117,4 +117,5 @@ export type { BlockPlacement } from './view/block-placement.ts';
 export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';
 export { type Layout, type Piece, pieceLength } from './view/layout.ts';
 export { readZeroExtended, viewOfLayout } from './view/view.ts';
-export { unpackChunks, type WrapperKind } from './wrappers/unpack.ts';
+export type { WrapperKind } from './wrappers/unpack.ts';
+export { unpackChunks } from './wrappers/unpack-chunks.ts';

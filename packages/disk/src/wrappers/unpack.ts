@@ -53,18 +53,15 @@ async function* boundedStream(
       yield bytes;
     }
   }
-  for await (const bytes of unpackChunks(kind, counted())) {
+  for await (const bytes of unpackAll(kind, counted())) {
     outputBytes += bytes.length;
     requireLikely(outputBytes, packedBytes, source.name);
     yield bytes;
   }
 }
 
-/**
- * Decompresses chunks as they come: gzip members, zstd frames or xz streams, one after the other. How much comes out
- * is for the caller to bound. Throws ImageError for damage.
- */
-export function unpackChunks(
+/** All that chunks unpack to; see `unpackChunks`. */
+export function unpackAll(
   kind: WrapperKind,
   packed: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
