@@ -1,7 +1,10 @@
 import { isZero } from '../bytes/fields.ts';
 import { MIB } from '../bytes/numbers.ts';
+import { sharedMemory } from '../bytes/shared-memory.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
+import { sinkDescriptorOf } from '../io/node-file.ts';
+import { runWork } from '../io/node-work.ts';
 import type { ImageStream } from '../view/image-stream.ts';
 import { type Layout, type Piece, pieceLength } from '../view/layout.ts';
 import { joinedPieces } from '../view/regions.ts';
@@ -64,28 +67,57 @@ export async function writeMetadata(
   sink: ByteSink,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const batch = new WriteBatch(sink, signal);
   let offsetBytes = 0;
-  const pending = new Uint8Array(CHUNK_BYTES);
-  let startBytes = 0;
-  let heldBytes = 0;
-  const flush = async () => {
-    if (heldBytes > 0) await sink.write(startBytes, pending.subarray(0, heldBytes), signal);
-    heldBytes = 0;
-  };
   for (const piece of joinedPieces(layout.pieces(0, layout.lengthBytes))) {
-    if (piece.kind === 'bytes' && !isZero(piece.bytes)) {
-      const goesOn = startBytes + heldBytes === offsetBytes;
-      if (!goesOn || heldBytes + piece.bytes.length > pending.length) await flush();
-      if (piece.bytes.length > pending.length) await sink.write(offsetBytes, piece.bytes, signal);
-      else {
-        if (heldBytes === 0) startBytes = offsetBytes;
-        pending.set(piece.bytes, heldBytes);
-        heldBytes += piece.bytes.length;
-      }
-    }
+    if (piece.kind === 'bytes' && !isZero(piece.bytes)) await batch.add(offsetBytes, piece.bytes);
     offsetBytes += pieceLength(piece);
   }
-  await flush();
+  await batch.flush();
+}
+
+/** Tables of a sparse disk are many and small: those of a file are written together, by one thread. */
+class WriteBatch {
+  readonly #sink: ByteSink;
+  readonly #signal: AbortSignal | undefined;
+  readonly #memory = new Uint8Array(sharedMemory(CHUNK_BYTES));
+  #heldBytes = 0;
+  #places: { at: number; lengthBytes: number; targetBytes: number }[] = [];
+
+  constructor(sink: ByteSink, signal: AbortSignal | undefined) {
+    this.#sink = sink;
+    this.#signal = signal;
+  }
+
+  async add(targetBytes: number, bytes: Uint8Array): Promise<void> {
+    if (this.#heldBytes + bytes.length > this.#memory.length) await this.flush();
+    if (bytes.length > this.#memory.length) {
+      await this.#sink.write(targetBytes, bytes, this.#signal);
+      return;
+    }
+    const last = this.#places.at(-1);
+    if (last !== undefined && last.targetBytes + last.lengthBytes === targetBytes) {
+      last.lengthBytes += bytes.length;
+    } else this.#places.push({ at: this.#heldBytes, lengthBytes: bytes.length, targetBytes });
+    this.#memory.set(bytes, this.#heldBytes);
+    this.#heldBytes += bytes.length;
+  }
+
+  async flush(): Promise<void> {
+    const places = this.#places;
+    if (places.length === 0) return;
+    this.#signal?.throwIfAborted();
+    const descriptor = sinkDescriptorOf(this.#sink);
+    if (descriptor === undefined) {
+      for (const { at, lengthBytes, targetBytes } of places)
+        await this.#sink.write(targetBytes, this.#memory.subarray(at, at + lengthBytes), this.#signal);
+    } else {
+      const names = { source: this.#sink.name, structure: 'metadata' };
+      await runWork({ kind: 'write', plain: this.#memory, places, descriptor }, names);
+    }
+    this.#places = [];
+    this.#heldBytes = 0;
+  }
 }
 
 function* chunksOf(layout: Layout): Iterable<Chunk> {

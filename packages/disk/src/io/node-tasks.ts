@@ -54,6 +54,15 @@ export interface CopyTask extends Omit<Task, 'plain'>, UnitsToPlace {
   readonly turn: number;
 }
 
+/** Writes bytes to several places. The answer is empty. */
+export interface WriteTask {
+  readonly kind: 'write';
+  /** Shared memory. */
+  readonly plain: Uint8Array;
+  readonly places: readonly Place[];
+  readonly descriptor: number;
+}
+
 /** Decompresses one unit into `plain`. The answer has the length of what came out. */
 export interface UnpackTask {
   readonly kind: 'unpack';
@@ -62,7 +71,7 @@ export interface UnpackTask {
   readonly compression: Compression;
 }
 
-export type WorkTask = PackTask | CopyTask | UnpackTask;
+export type WorkTask = PackTask | CopyTask | WriteTask | UnpackTask;
 
 export function runTask(task: WorkTask): readonly number[] {
   switch (task.kind) {
@@ -70,6 +79,8 @@ export function runTask(task: WorkTask): readonly number[] {
       return pack(task);
     case 'copy':
       return copy(task);
+    case 'write':
+      return write(task);
     case 'unpack':
       return [decompressInto(task.plain, task.compression, task.stored).writtenBytes];
   }
@@ -174,8 +185,12 @@ function ownBytes(lengthBytes: number): Uint8Array {
 
 function copy(task: CopyTask): readonly number[] {
   const plain = task.plain ?? ownBytes(task.lengthBytes);
-  for (const { at, lengthBytes, targetBytes } of placesOf(task, plain)) {
-    writeAll(task.descriptor, plain.subarray(at, at + lengthBytes), targetBytes);
+  return write({ kind: 'write', plain, places: placesOf(task, plain), descriptor: task.descriptor });
+}
+
+function write({ plain, places, descriptor }: WriteTask): readonly number[] {
+  for (const { at, lengthBytes, targetBytes } of places) {
+    writeAll(descriptor, plain.subarray(at, at + lengthBytes), targetBytes);
   }
   return [];
 }
