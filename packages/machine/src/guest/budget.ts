@@ -18,17 +18,18 @@ export class Budget {
   read(lengthBytes: number): void {
     this.#readBytes += lengthBytes;
     if (this.#readBytes > this.#limits.readBytes) throw spent(`${this.#limits.readBytes} bytes were read`);
-    this.#look();
+    this.look();
   }
 
   /** Before each structure whose number the disk decides. */
   step(): void {
     this.#steps++;
     if (this.#steps > this.#limits.steps) throw spent(`${this.#limits.steps} structures were looked at`);
-    if (this.#steps % 1024 === 0) this.#look();
+    if (this.#steps % 1024 === 0) this.look();
   }
 
-  #look(): void {
+  /** From time to time where work is long and reads nothing. */
+  look(): void {
     this.signal?.throwIfAborted();
     if (performance.now() - this.#startMs > this.#limits.timeMs)
       throw spent(`${this.#limits.timeMs} ms have passed`);

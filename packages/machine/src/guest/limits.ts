@@ -35,8 +35,8 @@ export const FINDING_COUNT_MAX = 200;
 export const DIRECTORY_ENTRY_COUNT_MAX = 65_536;
 /** Bytes of a directory: the above in the longest form that is usual. */
 export const DIRECTORY_BYTES_MAX: number = 16 * MIB;
-/** Directories that are kept after they were read. */
-export const KEPT_DIRECTORY_COUNT = 64;
+/** Names of directories that are kept after they were read, in all: some tens of MiB. */
+export const KEPT_NAME_COUNT = 200_000;
 /** Linux's MAXSYMLINKS. */
 export const SYMLINK_COUNT_MAX = 40;
 /** Linux's PATH_MAX. */

@@ -10,7 +10,7 @@ import type {
 
 /** How a machine with the disk is best started, and what stands against it. */
 export interface LaunchProposal {
-  /** `no`: it was found that no firmware would start it, or the system not from it; `unknown`: not all could be seen. */
+  /** `no`: neither firmware finds anything to start; `unknown`: code was found that is not known. */
   readonly boots: 'yes' | 'no' | 'unknown';
   readonly firmware: Firmware;
   readonly architecture: Architecture;

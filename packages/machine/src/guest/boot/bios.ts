@@ -1,6 +1,7 @@
 import { type ByteSource, isZero, readStructure } from '@gantry/disk';
 import { Fields } from '../fields.ts';
 import type { Findings } from '../findings.ts';
+import type { PartitionTable } from '../partitions/partition.ts';
 import { BIOS_BOOT } from '../partitions/types.ts';
 import type { BootLoader, FirmwareAnswer } from '../report.ts';
 import type { DiskContent } from '../volumes/find.ts';
@@ -10,6 +11,9 @@ const SECTOR_BYTES = 512;
 const CODE_BYTES = 440;
 /** GRUB, `include/grub/i386/pc/boot.h`: GRUB_BOOT_MACHINE_KERNEL_SECTOR. */
 const GRUB_KERNEL_SECTOR = 0x5c;
+/** GRUB Legacy, `stage1/stage1.h`: its version 3.2 stands here, and the sector that it goes on with there. */
+const LEGACY_VERSION = 0x3e;
+const LEGACY_STAGE2_SECTOR = 0x44;
 
 /** What starts in the first sector of a disk or partition, by the texts of its code. */
 const knownCode: readonly (readonly [text: RegExp, name: string])[] = [
@@ -59,24 +63,30 @@ export async function biosBoot(
         : 'the first sector has code that is not known',
     );
   }
+  return partitionBoot(disk, name, table);
+}
+
+/** What the code of the first sector makes of the active partition. Code that is not known may do otherwise. */
+async function partitionBoot(
+  disk: ByteSource,
+  name: string | undefined,
+  table: PartitionTable,
+): Promise<BiosBoot> {
+  const not = (reason: string) =>
+    name === undefined ? unknown(`the first sector has code that is not known, and ${reason}`) : no(reason);
   const active = table.partitions.find(({ isActive }) => isActive === true);
-  if (active === undefined) {
-    if (name === undefined)
-      return unknown('the first sector has code that is not known, and no partition is active');
-    return no(`the first sector holds ${name}, and no partition is active`);
-  }
+  if (active === undefined) return not('no partition is active');
   if (active.offsetBytes + SECTOR_BYTES > disk.lengthBytes)
-    return no('the active partition lies behind the end of the disk');
+    return not('the active partition lies behind the end of the disk');
   const where = `partition ${active.number}`;
   const boot = new Fields(await readStructure(disk, active.offsetBytes, SECTOR_BYTES, where), where);
-  const text = textOf(boot, SECTOR_BYTES);
-  if (boot.u16(510) !== 0xaa55) return no(`the active partition ${active.number} has no boot sector`);
-  if (NOT_BOOTABLE.test(text))
-    return no(`the boot sector of the active partition ${active.number} starts nothing`);
+  if (boot.u16(510) !== 0xaa55) return not(`the active ${where} has no boot sector`);
+  if (NOT_BOOTABLE.test(textOf(boot, SECTOR_BYTES)))
+    return not(`the boot sector of the active ${where} starts nothing`);
   const below = codeName(boot, SECTOR_BYTES - 2);
   if (below === undefined)
-    return unknown(`the active partition ${active.number} has a boot sector with code that is not known`);
-  return yes(below, where, `the active partition ${active.number} starts ${below}`);
+    return unknown(`the active ${where} has a boot sector with code that is not known`);
+  return yes(below, where, `the active ${where} starts ${below}`);
 }
 
 /** GRUB's first sector loads its second part from a sector that it names. */
@@ -86,7 +96,9 @@ async function grubBoot(
   { table }: DiskContent,
   findings: Findings,
 ): Promise<BiosBoot> {
-  const second = sector.u64(GRUB_KERNEL_SECTOR) * SECTOR_BYTES;
+  const isLegacy = sector.u8(LEGACY_VERSION) === 3 && sector.u8(LEGACY_VERSION + 1) <= 2;
+  const secondSector = isLegacy ? sector.u32(LEGACY_STAGE2_SECTOR) : sector.u64(GRUB_KERNEL_SECTOR);
+  const second = secondSector * SECTOR_BYTES;
   const biosPartition = table.partitions.find(({ type }) => type === BIOS_BOOT);
   if (second === 0 || second + SECTOR_BYTES > disk.lengthBytes)
     return no('GRUB is in the first sector, and the sector that it goes on with is not on the disk');

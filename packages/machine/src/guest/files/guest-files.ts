@@ -1,7 +1,7 @@
 import type { ByteSource } from '@gantry/disk';
 import { malformed, tooMany, utf8Text } from '../fields.ts';
 import {
-  KEPT_DIRECTORY_COUNT,
+  KEPT_NAME_COUNT,
   PATH_BYTES_MAX,
   PATH_DEPTH_MAX,
   SYMLINK_COUNT_MAX,
@@ -27,6 +27,7 @@ interface Directory {
 export class GuestFiles {
   readonly #mounts: ReadonlyMap<string, FileSystem>;
   readonly #kept: Map<string, Directory> = new Map();
+  #keptNames = 0;
   readonly #ids: Map<FileSystem, number> = new Map();
 
   /** `mounts` by their paths; `/` is one of them. */
@@ -140,7 +141,12 @@ export class GuestFiles {
     }
     const directory = { entries, byName };
     this.#kept.set(key, directory);
-    if (this.#kept.size > KEPT_DIRECTORY_COUNT) this.#kept.delete(this.#kept.keys().next().value ?? key);
+    this.#keptNames += entries.length + 1;
+    for (const [oldest, { entries: names }] of this.#kept) {
+      if (this.#keptNames <= KEPT_NAME_COUNT || oldest === key) break;
+      this.#kept.delete(oldest);
+      this.#keptNames -= names.length + 1;
+    }
     return directory;
   }
 }

@@ -103,7 +103,7 @@ async function* bounded(
   let unpackedBytes = 0;
   for await (const bytes of chunks) {
     unpackedBytes += bytes.length;
-    budget.signal?.throwIfAborted();
+    budget.look();
     if (unpackedBytes > INITRAMFS_UNPACKED_BYTES_MAX)
       throw tooMany('unpacked bytes of an initramfs', INITRAMFS_UNPACKED_BYTES_MAX);
     yield bytes;
