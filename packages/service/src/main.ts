@@ -144,6 +144,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     await idempotency.forgetUnanswered();
     const oci = await ociApi({
       logger,
+      region: region.name,
       authenticate: bySignature(new OciSignatures(database.kysely, readKeyId)),
       signedRoutes: [
         ociComputeRoutes({ ...compute, region, jobs, idempotency }),
@@ -185,7 +186,10 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     await writeClientProfile(folder.profile, address, undefined);
     closers.push(() => runner.stop());
     await runner.start();
-    const tidying = setInterval(() => void tidy(idempotency, compute).catch(() => {}), 3_600_000);
+    const tidying = setInterval(
+      () => void tidy(idempotency, compute).catch((err) => logger.warn({ err }, 'tidying failed')),
+      3_600_000,
+    );
     closers.push(async () => clearInterval(tidying));
     logger.info(
       { address, ociEndpoint, region: region.name, dataFolder: folder.path, version },

@@ -7,6 +7,7 @@ import type { Jobs } from '../../domain/jobs.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
 import { dispatchByPrefix } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
+import { shownPath } from '../http/shown-path.ts';
 import { authenticate, type TokenVerifier } from './authentication.ts';
 import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
 import { answerError } from './errors.ts';
@@ -67,7 +68,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
   app.addHook('onResponse', async (request, reply) => {
     const { method, url } = request;
     request.log.info(
-      { method, path: url.split('?')[0], status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      { method, path: shownPath(url), status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
       'request',
     );
   });

@@ -37,6 +37,23 @@ export function toOcid(type: OcidType, region: string, id: string): string {
   return `ocid1.${type}.oc1.${GLOBAL.includes(type) ? '' : region}.${unique}`;
 }
 
+/** What an id of ours is called where its kind alone tells. */
+const typeOfKind: Readonly<Record<string, OcidType>> = {
+  ...Object.fromEntries(Object.entries(kindOfType).map(([type, kind]) => [kind, type as OcidType])),
+  vol: 'bootvolume',
+  cmp: 'compartment',
+  vat: 'bootvolumeattachment',
+};
+const OWN_ID = /\b([a-z]{3})-[0-9a-f]{32}\b/g;
+
+/** A text in which ids of ours are the OCIDs that clients know. */
+export function inOcids(text: string, region: string): string {
+  return text.replaceAll(OWN_ID, (id, kind: string) => {
+    const type = typeOfKind[kind];
+    return type === undefined ? id : toOcid(type, region, id);
+  });
+}
+
 /** A compartment's OCID; the root compartment goes by its tenancy's. */
 export function compartmentOcid(id: string): string {
   return toOcid(id.startsWith('ten-') ? 'tenancy' : 'compartment', '', id);

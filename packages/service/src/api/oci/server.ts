@@ -8,12 +8,15 @@ import {
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { keepSentTarget, sentTarget } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
+import { shownPath } from '../http/shown-path.ts';
 import { answerOciError, OciError } from './errors.ts';
+import { inOcids } from './ocid.ts';
 import { inOneWay, parseQuery } from './query.ts';
 import { type RequestAuthenticator, takeBodies } from './request.ts';
 
 export interface OciApiParts {
   readonly logger: FastifyBaseLogger;
+  readonly region: string;
   /** Finds out who signed a request. */
   readonly authenticate: RequestAuthenticator;
   /** Routes of signed requests: identity, compute, object storage. They find `request.principal`. */
@@ -48,10 +51,9 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
     throw new OciError(404, 'NotAuthorizedOrNotFound', `there is no operation ${request.method} ${path}`);
   });
   app.addHook('onResponse', async (request, reply) => {
-    const [path] = sentTarget(request.raw).split('?');
     const ms = Math.round(reply.elapsedTime);
     request.log.info(
-      { method: request.method, path: withoutTokens(path), status: reply.statusCode, ms },
+      { method: request.method, path: shownPath(sentTarget(request.raw)), status: reply.statusCode, ms },
       'request',
     );
   });
@@ -62,6 +64,10 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
     reply.header('opc-request-id', `${theirs}${request.id}`);
     if (request.headers['opc-client-request-id'] !== undefined && theirs !== '')
       reply.header('opc-client-request-id', sent);
+  });
+  app.addHook('preSerialization', async (_request, reply, payload) => {
+    if (reply.statusCode < 400 || !isError(payload)) return payload;
+    return { ...payload, message: inOcids(payload.message, parts.region) };
   });
   app.decorateRequest('principal', null as never);
   takeBodies(app);
@@ -78,7 +84,6 @@ export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   return app;
 }
 
-/** A path for the log: the token of a pre-authenticated request is a permission. */
-function withoutTokens(path = ''): string {
-  return path.replace(/\/p\/[^/]+/, '/p/…');
+function isError(payload: unknown): payload is { readonly message: string } {
+  return typeof (payload as { message?: unknown } | null)?.message === 'string';
 }
