@@ -1,3 +1,4 @@
+import { GRAIN_MARKER_BYTES } from '../bytes/grain-marker.ts';
 import { MIB, roundDown, roundUp } from '../bytes/numbers.ts';
 import type { Disk, StoredRun } from '../disk/disk.ts';
 import { fileRange } from '../io/node-work.ts';
@@ -120,7 +121,10 @@ function partOf(run: StoredRun, fromBytes: number, toBytes: number, jobBytes: nu
   }
   // A compressed unit that is cut cannot be decompressed into its part of the job.
   if (fromBytes !== run.offsetBytes || lengthBytes !== run.lengthBytes) return undefined;
-  const place = fileRange(run.source, run.sourceBytes);
-  const { storedBytes, compression, grainSector } = run;
+  const { compression, grainSector } = run;
+  // The thread that decompresses a grain looks at its marker.
+  const markerBytes = grainSector === undefined ? 0 : GRAIN_MARKER_BYTES;
+  const place = fileRange(run.source, run.sourceBytes - markerBytes);
+  const storedBytes = markerBytes + run.storedBytes;
   return place && { ...place, at, lengthBytes, storedBytes, compression, grainSector };
 }

@@ -41,8 +41,8 @@ export type StoredRun =
       readonly sourceBytes: number;
       readonly storedBytes: number;
       /**
-       * The stored range begins with VMDK's marker of the grain for this sector. It tells how long the compressed
-       * data behind it is, and has to be looked at before that is used.
+       * Set where VMDK's marker of the grain for this sector stands in the 12 bytes before the stored range, to be
+       * compared by whoever uses the data: no table makes another grain's data pass for this one's.
        */
       readonly grainSector?: number | undefined;
     };

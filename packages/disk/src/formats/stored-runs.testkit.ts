@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from '../bytes/grain-marker.ts';
 import type { Disk, StoredRun } from '../disk/disk.ts';
 import { decompress } from '../io/node-codec.ts';
 import { assertSameBytes } from './images.testkit.ts';
@@ -10,15 +9,7 @@ async function runBytes(run: StoredRun): Promise<Uint8Array | undefined> {
   if (run.kind !== 'plain' && run.kind !== 'packed') return new Uint8Array(run.lengthBytes);
   const stored = new Uint8Array(run.kind === 'plain' ? run.lengthBytes : run.storedBytes);
   await run.source.read(run.sourceBytes, stored);
-  if (run.kind === 'plain') return stored;
-  return decompress(run.compression, compressedData(run, stored), run.lengthBytes, 'run');
-}
-
-/** What stands behind the marker that a grain begins with. */
-function compressedData(run: StoredRun & { kind: 'packed' }, stored: Uint8Array): Uint8Array {
-  if (run.grainSector === undefined) return stored;
-  assert.equal(grainMarkerProblem(stored, run.grainSector, run.lengthBytes), undefined);
-  return stored.subarray(GRAIN_MARKER_BYTES, GRAIN_MARKER_BYTES + grainDataBytes(stored));
+  return run.kind === 'plain' ? stored : decompress(run.compression, stored, run.lengthBytes, 'run');
 }
 
 /** Asserts that the runs of a range cover it in order, and that what they name is what the disk reads. */

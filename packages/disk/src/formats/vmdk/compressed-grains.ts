@@ -79,17 +79,17 @@ export class CompressedGrains {
       lengthBytes,
       compression: 'zlib',
       source: this.#source,
-      sourceBytes: fileOffsetBytes,
-      storedBytes: isLast ? await this.#recordBytes(run, signal) : recordBytes,
+      sourceBytes: fileOffsetBytes + GRAIN_MARKER_BYTES,
+      storedBytes: isLast ? await this.#dataBytes(run, signal) : recordBytes - GRAIN_MARKER_BYTES,
       grainSector: offsetBytes / SECTOR_BYTES,
     };
   }
 
-  /** As long as its marker says. */
-  async #recordBytes(run: CompressedRun, signal?: AbortSignal): Promise<number> {
+  /** The length of its data, as its marker says. */
+  async #dataBytes(run: CompressedRun, signal?: AbortSignal): Promise<number> {
     const at = run.fileOffsetBytes;
     const marker = await readStructure(this.#source, at, GRAIN_MARKER_BYTES, STRUCTURE, signal);
-    return GRAIN_MARKER_BYTES + this.#requireRecord(run, marker);
+    return this.#requireRecord(run, marker);
   }
 
   #keep(run: CompressedRun, plain: Uint8Array): void {
