@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
 import { models, requests } from 'oci-core';
 import { digestOf, imageBytes, quickly, raw, startReceiver, startWithImages } from './images.testkit.ts';
 import { bytesOf, NAMESPACE, refused } from './object-storage.testkit.ts';
@@ -55,6 +59,39 @@ test('an image is imported, listed, changed and deleted, as the waiters of the S
   assert.deepEqual(await list({}), []);
   assert.deepEqual(await list({ lifecycleState: State.Deleted }), [image.id]);
   await refused(compute.deleteImage({ imageId: image.id }), 404, 'NotAuthorizedOrNotFound');
+});
+
+/** A disk with an EFI system partition that holds a boot loader: the head of a PE file for x86_64. */
+async function uefiDisk(t: TestContext): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), 'gantry-uefi-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const [disk, loader] = [join(folder, 'disk.raw'), join(folder, 'loader.efi')];
+  const head = Buffer.alloc(512);
+  head.write('MZ');
+  head.writeUInt32LE(0x80, 0x3c);
+  head.write('PE\0\0', 0x80);
+  head.writeUInt16LE(0x8664, 0x84);
+  await writeFile(loader, head);
+  await writeFile(disk, Buffer.alloc(8 * 2 ** 20));
+  const table = ['--quiet', '--label', 'gpt', disk];
+  execFileSync('sfdisk', table, { input: 'start=2048, size=8192, type=U\n' });
+  execFileSync('mkfs.fat', ['--offset', '2048', disk, '4096']);
+  execFileSync('mmd', ['-i', `${disk}@@1M`, '::EFI', '::EFI/BOOT']);
+  execFileSync('mcopy', ['-i', `${disk}@@1M`, loader, '::EFI/BOOT/BOOTX64.EFI']);
+  return readFile(disk);
+}
+
+test('firmware follows what is on the disk, and the log says why', async (t) => {
+  const service = await startWithImages(t);
+  const { put, imported, source, logOf, work, admin } = service;
+  await put('uefi.raw', await uefiDisk(t));
+  const image = await imported('uefi.raw', {
+    imageSourceDetails: source('uefi.raw', { sourceImageType: 'RAW' }),
+  });
+  assert.equal(image.launchOptions?.firmware, 'UEFI_64');
+  const { items } = await work.listWorkRequests({ compartmentId: admin.tenancyId, resourceId: image.id });
+  const log = await logOf(items[0]?.id ?? '');
+  assert.match(log.join('\n'), /UEFI: .*BOOTX64\.EFI/i);
 });
 
 test('lists of images go page by page, by time and by name, in both directions', async (t) => {

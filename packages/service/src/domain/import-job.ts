@@ -9,6 +9,7 @@ import {
   probeFormat,
   StoreError,
 } from '@gantry/disk';
+import { inspectGuest, type LaunchProposal, proposeLaunch } from '@gantry/machine';
 import { z } from 'zod';
 import { putImageShape } from '../db/repositories/image-shapes.ts';
 import { completeImage, findImage, insertImage } from '../db/repositories/images.ts';
@@ -35,7 +36,6 @@ import {
   type OpenImportSource,
   openImportSource,
 } from './import-source.ts';
-import { likelyFirmware } from './launch-firmware.ts';
 import type { LaunchMode, LaunchOptionsInput } from './launch-options.ts';
 import { type LaunchRequest, launchOf, requireSize } from './launch-rules.ts';
 import { requireSamplesEqual } from './samples.ts';
@@ -52,6 +52,9 @@ export const importInput = z.object({
   source: importSource,
 });
 export type ImportInput = z.infer<typeof importInput>;
+
+/** How long an import looks at what it has brought in: tables, a kernel, an initramfs or the hives of Windows. */
+const INSPECTION = { readBytes: 512 * 1024 * 1024, timeMs: 60_000 };
 
 export interface ImportJobParts extends ImportSourceParts, CopyParts {
   /** Larger disks are refused. */
@@ -288,12 +291,13 @@ async function finishImage(
 ): Promise<JsonValue> {
   const { imageId } = input;
   const { manifestId, diskDigest } = sealed;
-  const stored = await parts.vault.openManifest(manifestId);
-  const firmware = await likelyFirmware(stored, context.signal).finally(() => stored.close());
+  const proposal = await lookedAt(parts, context, manifestId);
   const facts = archivedFacts(disk.details, (warning) => context.log('warning', warning));
   const row = await requireRow(parts, context, input);
+  const firmware = proposal.firmware === 'uefi' ? 'UEFI_64' : 'BIOS';
   const launch = launchOf(launchRequest(row, disk, firmware));
   context.log('info', `launched ${launch.launchMode}, firmware ${launch.firmware ?? 'not said'}`);
+  const system = facts?.guestOs?.name === undefined ? proposal.guestOs : facts.guestOs;
   context.atSuccess(async (transaction) => {
     await deleteJobSecret(transaction, context.job.id);
     const now = await findImage(transaction, context.job.tenancyId, imageId);
@@ -304,8 +308,9 @@ async function finishImage(
       disk_digest: diskDigest,
       details_json: JSON.stringify(disk.details),
       // What somebody said meanwhile stays.
-      operating_system: now?.operating_system || facts?.guestOs?.name || '',
-      operating_system_version: now?.operating_system_version || facts?.guestOs?.version || '',
+      operating_system: now?.operating_system || system.name || '',
+      operating_system_version:
+        now?.operating_system_version || (now?.operating_system ? '' : system.version) || '',
       launch_mode: launch.launchMode,
       launch_options_json: JSON.stringify(launch),
       capabilities_json:
@@ -317,6 +322,24 @@ async function finishImage(
     }
   });
   return { imageId, diskDigest, virtualSizeBytes };
+}
+
+/** What is on the disk, and how it is best launched; why, and what stands against it, is told in the log. */
+async function lookedAt(
+  { vault }: ImportJobParts,
+  context: JobContext,
+  manifestId: string,
+): Promise<LaunchProposal> {
+  const stored = await vault.openManifest(manifestId);
+  try {
+    const report = await inspectGuest(stored, { signal: context.signal, limits: INSPECTION });
+    const proposal = proposeLaunch(report);
+    for (const reason of proposal.reasons) context.log('info', reason);
+    for (const warning of proposal.warnings) context.log('warning', warning);
+    return proposal;
+  } finally {
+    await stored.close();
+  }
 }
 
 function wasDeleted(imageId: string): DomainError {

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { memorySource } from '@gantry/disk';
 import { hardwareCompatibility } from './hardware-compatibility.ts';
-import { likelyFirmware } from './launch-firmware.ts';
 import { launchOf, requireExportable, requireSize, requireVirtualShape } from './launch-rules.ts';
 import { parseShapes, requireShape, shapeConfigOf } from './shapes.ts';
 
@@ -53,38 +51,6 @@ test('what the rules forbid is refused', () => {
   assert.throws(() => requireVirtualShape('BM.Standard.E4.128', true), invalid);
   requireVirtualShape('BM.Standard.E4.128', false);
 });
-
-test('a disk with an EFI system partition and no BIOS boot partition seems to need UEFI', async () => {
-  const gpt = (types: readonly string[]) => {
-    const bytes = Buffer.alloc(40_000);
-    bytes.write('EFI PART', 512, 'latin1');
-    bytes.writeBigUInt64LE(2n, 512 + 72);
-    bytes.writeUInt32LE(128, 512 + 80);
-    bytes.writeUInt32LE(128, 512 + 84);
-    for (const [i, type] of types.entries()) bytes.write(type, 1024 + i * 128, 'hex');
-    return diskOf(bytes);
-  };
-  const esp = '28732ac11ff8d211ba4b00a0c93ec93b';
-  const biosBoot = '4861682149646f6e744e656564454649';
-  assert.equal(await likelyFirmware(gpt([esp])), 'UEFI_64');
-  assert.equal(await likelyFirmware(gpt([biosBoot, esp])), 'BIOS');
-  assert.equal(await likelyFirmware(gpt([])), 'BIOS');
-  assert.equal(await likelyFirmware(diskOf(Buffer.alloc(40_000))), 'BIOS');
-  assert.equal(await likelyFirmware(diskOf(Buffer.alloc(512))), 'BIOS');
-});
-
-function diskOf(bytes: Buffer): Parameters<typeof likelyFirmware>[0] {
-  const source = memorySource(bytes);
-  return {
-    format: 'raw',
-    details: {},
-    warnings: [],
-    virtualSizeBytes: bytes.length,
-    async *extents() {},
-    read: (offset, into) => source.read(offset, into),
-    close: () => source.close(),
-  };
-}
 
 test('the table of older hosts is answered for the systems that it has', () => {
   const of = (name: string, version?: string) => {
