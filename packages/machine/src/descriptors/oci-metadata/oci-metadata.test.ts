@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { convert, denyReferences, memorySink, memorySource, openDisk } from '@gantry/disk';
 import fc from 'fast-check';
-import { machines, ociFacts } from '../../model.testkit.ts';
+import { machines, ociFacts, withoutBackslashes } from '../../model.testkit.ts';
 import type { MachineFacts } from '../../model.ts';
 import { readOciMetadata } from './read.ts';
 import { writeOciMetadata } from './write.ts';
@@ -107,7 +107,7 @@ test('what is written is read back as the same machine', () => {
 });
 
 test('whatever a document says, writing what was read loses nothing more', () => {
-  const value = fc.jsonValue({ maxDepth: 2 });
+  const value = fc.jsonValue({ maxDepth: 2 }).map(withoutBackslashes);
   const known = (names: readonly string[]) =>
     fc.record(Object.fromEntries(names.map((name) => [name, fc.oneof(value, fc.string(), fc.nat())])), {
       requiredKeys: [],
