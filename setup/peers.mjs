@@ -11,6 +11,7 @@ const peers = {
   libvirt0: 'see libvirt-clients; carries the grammar of domains',
   'libvhdi-utils': 'a second reader of VHD',
   'libvmdk-utils': 'a second reader of VMDK',
+  'libqcow-utils': 'a second reader of qcow and qcow2',
   postgresql: 'the second SQL engine',
   'libarchive-tools': 'bsdtar, a second reader of tar archives',
   e2fsprogs: 'mke2fs makes file systems for test disks',
