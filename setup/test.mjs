@@ -17,7 +17,10 @@ ensurePeers();
 buildAccelerator({ required: true });
 bundleCommand();
 
-const environment = projectEnvironment();
+// The continuous integration draws the same cases each time: it tells whether a change broke something. Runs by
+// hand search: each has another seed, and prints it.
+const seed = process.env.GANTRY_TEST_SEED ?? (process.env.CI === 'true' ? '1' : String(Date.now() % 2 ** 31));
+const environment = { ...projectEnvironment(), GANTRY_TEST_SEED: seed };
 const only = process.argv.slice(2);
 const started = Date.now();
 
@@ -28,11 +31,13 @@ if (only.length === 0) {
 }
 // One runner executes every test file there is, below one temporary PostgreSQL.
 const files = only.length > 0 ? only : testFiles();
+console.log(`\nProperties draw from GANTRY_TEST_SEED=${seed}.`);
 step('tests', 'node', [
   'setup/postgres.mjs',
   '--',
   'node',
   '--conditions=source',
+  '--import=./setup/properties.mjs',
   '--test',
   '--test-concurrency=2',
   ...files,

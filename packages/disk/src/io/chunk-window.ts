@@ -50,8 +50,10 @@ export class ChunkWindow {
 
   /** What is kept from a place on, a copy of at most 1 MiB; undefined when that place is not kept. */
   chunkAt(offsetBytes: number): Uint8Array | undefined {
-    const chunk = new Uint8Array(CHUNK_BYTES);
-    const lengthBytes = this.copy(offsetBytes, chunk.subarray(0, this.#endBytes - offsetBytes));
+    // The start is there even when the window went back before its end.
+    const behindBytes = Math.max(0, Math.max(this.#headEnd, this.#endBytes) - offsetBytes);
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, behindBytes));
+    const lengthBytes = this.copy(offsetBytes, chunk);
     return lengthBytes === 0 ? undefined : chunk.subarray(0, lengthBytes);
   }
 
