@@ -5,7 +5,14 @@ export { crc32c, joinedCrc32c } from './bytes/crc32c.ts';
 export { isZero } from './bytes/fields.ts';
 export { mapOrdered } from './convert/bounded.ts';
 export { BufferPool } from './convert/buffer-pool.ts';
-export { type ConvertOptions, convert, type PlanOptions, planFiles, planImage } from './convert/convert.ts';
+export {
+  type ConvertOptions,
+  convert,
+  type PlanOptions,
+  planFiles,
+  planImage,
+  withZerosToConvert,
+} from './convert/convert.ts';
 export { convertFiles, type WrittenFile } from './convert/convert-files.ts';
 export { type Measurement, measure } from './convert/measure.ts';
 export type { Progress, ProgressListener } from './convert/progress.ts';

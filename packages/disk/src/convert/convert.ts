@@ -1,11 +1,12 @@
 import type { Disk } from '../disk/disk.ts';
 import { mappedDisk } from '../disk/mapped-disk.ts';
-import { withZerosFound } from '../disk/zero-detection.ts';
+import { withZerosFound, ZERO_UNIT_BYTES } from '../disk/zero-detection.ts';
 import { ImageError, invariant } from '../errors.ts';
 import type { FileSet, Format, WriteRequest } from '../formats/format.ts';
 import { formatNamed, formats } from '../formats/registry.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { randomSeed } from '../io/node-hash.ts';
+import type { BlockPlacement } from '../view/block-placement.ts';
 import type { ImageStream } from '../view/image-stream.ts';
 import type { Layout } from '../view/layout.ts';
 import { copyBlocks } from './copy-blocks.ts';
@@ -129,11 +130,31 @@ export async function convert(disk: Disk, sink: ByteSink, options: ConvertOption
   }
 }
 
+/**
+ * The disk with its zeros found just as finely as `convert` with the same options finds them, so that what is planned
+ * from it is as long as what that writes.
+ */
+export async function withZerosToConvert(
+  disk: Disk,
+  options: PlanOptions & { readonly onProgress?: ProgressListener | undefined },
+): Promise<Disk> {
+  const placement = await placementOf(disk, writtenFormat(options), writeRequest(options));
+  const unitBytes = Math.min(placement?.blockBytes ?? ZERO_UNIT_BYTES, ZERO_UNIT_BYTES);
+  return withZerosFound(disk, { unitBytes, onProgress: options.onProgress });
+}
+
+async function placementOf(
+  { virtualSizeBytes }: Disk,
+  format: WrittenFormat,
+  request: WriteRequest,
+): Promise<BlockPlacement | undefined> {
+  return request.compression === undefined ? format.placement?.(virtualSizeBytes, request) : undefined;
+}
+
 async function writeDisk(disk: Disk, sink: ByteSink, options: ConvertOptions): Promise<number> {
   const format = writtenFormat(options);
   const request = writeRequest(options);
-  const placement =
-    options.compression === undefined ? await format.placement?.(disk.virtualSizeBytes, request) : undefined;
+  const placement = await placementOf(disk, format, request);
   if (placement === undefined) return writePlanned(disk, sink, format, request, options);
   const map = await copyBlocks(disk, sink, placement, options);
   const plan = await format.plan(mappedDisk(disk, map), request);

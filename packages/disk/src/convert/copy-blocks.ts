@@ -1,6 +1,7 @@
 import { isZero } from '../bytes/fields.ts';
 import { ceilDivide } from '../bytes/numbers.ts';
 import type { Disk } from '../disk/disk.ts';
+import { ZERO_UNIT_BYTES } from '../disk/zero-detection.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
 import { sinkDescriptorOf } from '../io/node-file.ts';
 import { type CopyTask, runWork, tasksAtOnce } from '../io/node-work.ts';
@@ -18,9 +19,6 @@ import { mapOrdered } from './bounded.ts';
 import { SlotPool } from './slot-pool.ts';
 import { type StoredJob, storedJobs, usualJobBytes } from './stored-jobs.ts';
 import type { WriteOptions } from './write.ts';
-
-/** Zeros are found in units of this size, as everywhere in the engine. */
-const UNIT_BYTES = 65536;
 
 /**
  * Copies the data of a disk to where its blocks go, zeros left out, in one pass and forward only. Gives the map
@@ -67,7 +65,7 @@ class BlockCopier {
   readonly #progress: CopyProgress;
   readonly #signal: AbortSignal | undefined;
   readonly #descriptor: number | undefined;
-  readonly #slots = new SlotPool(usualJobBytes(UNIT_BYTES));
+  readonly #slots = new SlotPool(usualJobBytes(ZERO_UNIT_BYTES));
   #turn = 0;
 
   constructor(
@@ -83,7 +81,7 @@ class BlockCopier {
     this.#progress = progress;
     this.#signal = signal;
     this.#descriptor = sinkDescriptorOf(sink);
-    this.unitBytes = Math.min(placement.blockBytes, UNIT_BYTES);
+    this.unitBytes = Math.min(placement.blockBytes, ZERO_UNIT_BYTES);
   }
 
   /** Reads the job's bytes unless a thread will. */

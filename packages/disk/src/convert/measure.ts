@@ -1,6 +1,5 @@
 import type { Disk } from '../disk/disk.ts';
-import { withZerosFound } from '../disk/zero-detection.ts';
-import { type PlanOptions, planFiles } from './convert.ts';
+import { type PlanOptions, planFiles, withZerosToConvert } from './convert.ts';
 
 export interface Measurement {
   readonly format: string;
@@ -14,7 +13,7 @@ export interface Measurement {
  * writing it. Reads uncompressed data once.
  */
 export async function measure(disk: Disk, options: PlanOptions): Promise<Measurement> {
-  const plan = await planFiles(withZerosFound(disk), options);
+  const plan = await planFiles(await withZerosToConvert(disk, options), options);
   const plans = plan.kind === 'files' ? plan.files.map((file) => file.plan) : [plan];
   const lengths = plans.map((each) => (each.kind === 'layout' ? each.lengthBytes : each.maximumLengthBytes));
   return {

@@ -5,20 +5,23 @@ import { BufferPool } from '../convert/buffer-pool.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk, Extent } from './disk.ts';
 
-const UNIT_BYTES = 64 * 1024;
+/** Zeros are looked for in pieces of this size, or in blocks of the target where those are smaller. */
+export const ZERO_UNIT_BYTES: number = 64 * 1024;
 const RUN_BYTES = MIB;
 const RUNS_AT_ONCE = 6;
 
 /**
- * The same disk with the zeros inside its uncompressed data extents found, in units of 64 KiB of the disk: a
- * unit, or the part of it that an extent covers, stays data only when a byte of it is not zero. Costs one read
- * of that data each time the extents are walked; compressed data is taken at its word.
+ * The same disk with the zeros inside its uncompressed data extents found, in units of the disk (`unitBytes`, a
+ * divisor of 1 MiB, 64 KiB when not given): a unit, or the part of it that an extent covers, stays data only when a
+ * byte of it is not zero. Costs one read of that data each time the extents are walked; compressed data is taken at
+ * its word.
  */
 export function withZerosFound(
   disk: Disk,
-  options: { onProgress?: ProgressListener | undefined } = {},
+  options: { unitBytes?: number | undefined; onProgress?: ProgressListener | undefined } = {},
 ): Disk {
   const totalBytes = disk.virtualSizeBytes;
+  const { unitBytes = ZERO_UNIT_BYTES } = options;
   return {
     format: disk.format,
     virtualSizeBytes: totalBytes,
@@ -26,7 +29,7 @@ export function withZerosFound(
     warnings: disk.warnings,
     async *extents(from, to, signal) {
       const pool = new BufferPool(RUN_BYTES);
-      const scan = (extent: Extent) => splitByContent(disk, extent, pool, signal);
+      const scan = (extent: Extent) => splitByContent(disk, extent, unitBytes, pool, signal);
       for await (const parts of mapOrdered(runsOf(disk.extents(from, to, signal)), RUNS_AT_ONCE, scan)) {
         yield* parts;
         const last = parts.at(-1);
@@ -54,6 +57,7 @@ async function* runsOf(extents: AsyncIterable<Extent>): AsyncGenerator<Extent, v
 async function splitByContent(
   disk: Disk,
   extent: Extent,
+  unitBytes: number,
   pool: BufferPool,
   signal: AbortSignal | undefined,
 ): Promise<readonly Extent[]> {
@@ -62,7 +66,7 @@ async function splitByContent(
   const bytes = buffer.subarray(0, extent.lengthBytes);
   await disk.read(extent.offsetBytes, bytes, signal);
   const parts: Extent[] = [];
-  for (const { offsetBytes, lengthBytes } of cutAtMultiples(extent, UNIT_BYTES)) {
+  for (const { offsetBytes, lengthBytes } of cutAtMultiples(extent, unitBytes)) {
     const at = offsetBytes - extent.offsetBytes;
     const kind = isZero(bytes.subarray(at, at + lengthBytes)) ? 'zero' : 'data';
     const last = parts.at(-1);

@@ -5,7 +5,7 @@ import {
   type Layout,
   planFiles,
   planImage,
-  withZerosFound,
+  withZerosToConvert,
 } from '@gantry/disk';
 import type { Context } from '../../context.ts';
 
@@ -30,11 +30,9 @@ export async function planTargetFiles(
   baseName?: string,
 ): Promise<Layout | ImageStream | FileSet> {
   const { signal, progress } = context;
-  const plan = await planFiles(withZerosFound(disk, { onProgress: progress.step }), {
-    ...planOptions(format, options),
-    baseName,
-    signal,
-  });
+  const asked = { ...planOptions(format, options), baseName, signal };
+  const found = await withZerosToConvert(disk, { ...asked, onProgress: progress.step });
+  const plan = await planFiles(found, asked);
   progress.end();
   return plan;
 }
@@ -47,10 +45,9 @@ export async function planTarget(
   options: TargetOptions,
 ): Promise<Layout | ImageStream> {
   const { signal, progress } = context;
-  const plan = await planImage(withZerosFound(disk, { onProgress: progress.step }), {
-    ...planOptions(format, options),
-    signal,
-  });
+  const asked = { ...planOptions(format, options), signal };
+  const found = await withZerosToConvert(disk, { ...asked, onProgress: progress.step });
+  const plan = await planImage(found, asked);
   progress.end();
   return plan;
 }
