@@ -66,6 +66,7 @@ export {
 } from './hypervisors/qemu/command.ts';
 export { QmpClient, type QmpEvent } from './hypervisors/qemu/qmp.ts';
 export { type GuestEnd, type RunningMachine, startMachine } from './hypervisors/qemu/run.ts';
+export { type LaunchHardware, launchHardware } from './launch-hardware.ts';
 export type {
   Architecture,
   Clock,
