@@ -20,6 +20,7 @@ export {
 export { readVirtImage, type VirtImageReading } from './descriptors/virt-image/read.ts';
 export { virtImageText, writeVirtImage } from './descriptors/virt-image/write.ts';
 export { type ChosenOsType, osTypeOf } from './descriptors/virtualbox/os-types.ts';
+export { readVirtualBoxSettings } from './descriptors/virtualbox/read.ts';
 export { writeRegisterScript, writeVBoxManageScript } from './descriptors/virtualbox/script.ts';
 export { writeVirtualBoxSettings } from './descriptors/virtualbox/settings.ts';
 export type { GuestFinding, GuestFindingSeverity } from './guest/findings.ts';
@@ -41,9 +42,19 @@ export type {
   LinuxGuest,
   NetworkBinding,
   VirtioDriver,
+  WindowsClock,
   WindowsDriver,
   WindowsGuest,
 } from './guest/report.ts';
+export {
+  type ByteChange,
+  CHANGES_TEXT_BYTES_MAX,
+  changesText,
+  parseChanges,
+  pendingChanges,
+  reversedChanges,
+} from './guest/windows/byte-changes.ts';
+export { type ClockRepair, type ClockRepairOptions, planClockRepair } from './guest/windows/clock-repair.ts';
 export { osFamilyOf } from './guest-os.ts';
 export { readCapabilities } from './host/capabilities.ts';
 export {

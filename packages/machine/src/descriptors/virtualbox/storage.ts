@@ -146,6 +146,8 @@ function tellLosses(
   losses: Losses,
 ): void {
   if (role === 'scratch') losses.add(`${path}.role`, role, 'VirtualBox keeps it as it keeps every disk');
+  else if ((role === 'system') !== (device === 'disk'))
+    losses.add(`${path}.role`, role, 'VirtualBox knows disks, and what is put into drives');
   losses.add(`${path}.checksums`, checksums, 'the image changes when the machine runs');
   losses.add(`${path}.target`, target, 'the guest gives the names');
   if (readOnly !== (device === 'cdrom'))

@@ -47,3 +47,28 @@ export function attributeOf(element: XmlElement | undefined, name: string): stri
 export function textAt(element: XmlElement, ...names: readonly string[]): string | undefined {
   return elementAt(element, ...names)?.text || undefined;
 }
+
+/** The children of this name in whatever namespace: for formats whose extensions mix them. */
+export function anyChildren(element: XmlElement, name: string): XmlElement[] {
+  return element.children.filter((child) => child.name === name);
+}
+
+/** The first element that these names lead to, one level each, in whatever namespaces. */
+export function anyChild(element: XmlElement, ...names: readonly string[]): XmlElement | undefined {
+  const [name, ...rest] = names;
+  if (name === undefined) return element;
+  for (const child of anyChildren(element, name)) {
+    const found = anyChild(child, ...rest);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The value of an attribute without a prefix, else of one with any; an empty one counts as none. */
+export function anyAttribute(element: XmlElement | undefined, name: string): string | undefined {
+  const direct = attributeOf(element, name);
+  if (direct !== undefined || element === undefined) return direct;
+  for (const [key, { value }] of element.attributes)
+    if (key.endsWith(`}${name}`) && value !== '') return value;
+  return undefined;
+}
