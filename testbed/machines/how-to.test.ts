@@ -15,7 +15,10 @@ const { bootDisk, descriptorOf } = await projectModule<{
 test('the commands of the how-to about machines do what it says', () => {
   const page = readProjectFile('docs/how-to/run-a-machine.md');
   const blocks = [...page.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(([, block = '']) => block);
-  const commands = blocks.flatMap((block) => block.trim().split('\n'));
+  // What takes an image from a service is run by the tests of `machine pack`.
+  const commands = blocks
+    .filter((block) => !block.includes(' pack '))
+    .flatMap((block) => block.trim().split('\n'));
   assert.ok(commands.length >= 6, `${commands.length} commands`);
   const folder = mkdtempSync(join(tmpdir(), 'gantry-how-to-'));
   try {

@@ -1,4 +1,3 @@
-import { denyReferences, diskDigest, fileSink, fileSource, openDisk } from '@gantry/disk';
 import type { Image, Job } from '../../client/api.ts';
 import { connect, type ServiceClient } from '../../client/client.ts';
 import { findImage, imagePath } from '../../client/images.ts';
@@ -13,6 +12,7 @@ import { targetPath } from '../../output/target-file.ts';
 import { requireFormatName } from '../disk/image-files.ts';
 import { printJob, printStartedJob } from '../job/print.ts';
 import { type Form, type FormOptions, openForm } from './form.ts';
+import { writeVerified } from './verified.ts';
 
 interface ExportOptions extends FormOptions {
   readonly to: string;
@@ -86,11 +86,7 @@ async function exportToFile(
   path: string,
   { to, format }: ExportOptions,
 ): Promise<void> {
-  let lengthBytes = 0;
-  const inspect = async (written: string) => {
-    lengthBytes = await requireDigest(context, written, format, image);
-  };
-  await form.write(await fileSink(path, { inspect }));
+  const lengthBytes = await writeVerified(context, image, form, { path, format });
   const { id, diskDigest: digest } = image;
   await context.output.record(
     { image: id, target: to, format, lengthBytes, diskDigest: digest, verified: true },
@@ -99,23 +95,4 @@ async function exportToFile(
       `verified: it was read back and has the disk digest of the image, ${digest}`,
     ],
   );
-}
-
-/** Reads the file back. Throws VERIFY_FAILED when it is not the image's disk; gives the file's length. */
-async function requireDigest(context: Context, file: string, format: string, image: Image): Promise<number> {
-  const { signal, progress } = context;
-  const source = await fileSource(file);
-  try {
-    const disk = await openDisk(source, { format, references: denyReferences, signal });
-    const digest = await diskDigest(disk, { signal, onProgress: progress.step });
-    await disk.close();
-    progress.end();
-    if (digest === image.diskDigest) return source.lengthBytes;
-    throw new CommandError('VERIFY_FAILED', `what arrived is not the disk of image ${image.id}`, {
-      where: `${digest} instead of ${image.diskDigest}`,
-      hint: 'run the same command again; if it fails again, run gantry vault check --data',
-    });
-  } finally {
-    await source.close();
-  }
 }

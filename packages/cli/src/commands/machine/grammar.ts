@@ -1,5 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { action, collect } from '../action.ts';
+import { compressOption } from '../arguments.ts';
+import { packedFormats } from './packed-formats.ts';
 
 const FILE = 'descriptor: virt-image, or domain XML of libvirt';
 
@@ -71,6 +73,41 @@ export function addMachineCommands(program: Command): void {
     .option('--print', 'print the command, and do nothing')
     .addHelpText('after', '\nExample:\n  gantry machine run vm.xml --ram 1024 --vnc\n')
     .action(action(() => import('./run.ts')));
+  addPack(machine);
+}
+
+function addPack(machine: Command): void {
+  machine
+    .command('pack')
+    .description('write an image of the service into a folder, as a disk and the descriptor that starts it')
+    .argument('<image>', 'id of an image, or its name where only one has it')
+    .argument('<folder>', 'folder to write into; it is made when it is not there')
+    .addOption(
+      new Option('--format <format>', 'format of the disk')
+        .choices(Object.keys(packedFormats))
+        .default('qcow2'),
+    )
+    .addOption(compressOption())
+    .addOption(
+      new Option(
+        '--to <kind>',
+        'kind of the descriptor; virt-image when not given, or libvirt for UEFI, which virt-image cannot say',
+      ).choices(['virt-image', 'libvirt']),
+    )
+    .option('-n, --name <name>', "name of the machine and its files; the image's when not given")
+    .addOption(new Option('-r, --ram <mib>', 'memory in MiB; 2048 when not given').argParser(parseCount))
+    .addOption(
+      new Option('--vcpus <count>', 'number of virtual CPUs; 1 when not given').argParser(parseCount),
+    )
+    .addOption(
+      new Option('--arch <name>', 'instruction set of the guest').choices(['x86_64', 'i686', 'aarch64']),
+    )
+    .option('--vnc', 'the machine has a screen')
+    .addHelpText(
+      'after',
+      '\nExample:\n  gantry machine pack web-01 web-01/\n  gantry machine run web-01/web-01.xml\n',
+    )
+    .action(action(() => import('./pack.ts')));
 }
 
 /** The files of UEFI, for machines that have it. */
