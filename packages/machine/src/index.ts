@@ -3,6 +3,9 @@ export { readLibvirtDomain } from './descriptors/libvirt/read.ts';
 export { type LibvirtDomainOptions, writeLibvirtDomain } from './descriptors/libvirt/write.ts';
 export { readOciMetadata } from './descriptors/oci-metadata/read.ts';
 export { writeOciMetadata } from './descriptors/oci-metadata/write.ts';
+export type { OvfFile as OvfDiskFile } from './descriptors/ovf/place.ts';
+export { type OvfReadOptions, readOvf } from './descriptors/ovf/read.ts';
+export { writeOvf } from './descriptors/ovf/write.ts';
 export type {
   VirtImage,
   VirtImageBoot,
@@ -65,9 +68,23 @@ export {
   planDiskFiles,
   verifyChecksums,
 } from './host/disk-files.ts';
+export { type FirmwareWish, type FoundFirmware, findFirmware, firmwareFolders } from './host/firmware.ts';
 export type { FeatureStates, Host, HostGuest } from './host/host.ts';
 export { type BootChoice, chooseBoot, domainTypeOf } from './host/match.ts';
 export { type QemuHostOptions, qemuHost, qemuProgram } from './host/qemu.ts';
+export type {
+  BackedDisk,
+  Capture,
+  CaptureRequest,
+  Consistency,
+  DefinedMachine,
+  HypervisorDriver,
+  MachineConsole,
+  MachineState,
+  MachineStatus,
+  NbdExport,
+  StopRequest,
+} from './hypervisors/driver.ts';
 export { type DefineOptions, LibvirtHost, type LibvirtOptions } from './hypervisors/libvirt/virsh.ts';
 export {
   type QemuCommand,
@@ -75,6 +92,7 @@ export {
   qemuCommand,
   type UefiFiles,
 } from './hypervisors/qemu/command.ts';
+export { QemuDriver, type QemuDriverOptions } from './hypervisors/qemu/driver.ts';
 export { QmpClient, type QmpEvent } from './hypervisors/qemu/qmp.ts';
 export { type GuestEnd, type RunningMachine, startMachine } from './hypervisors/qemu/run.ts';
 export { type LaunchHardware, launchHardware } from './launch-hardware.ts';

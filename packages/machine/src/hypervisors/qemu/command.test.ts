@@ -22,6 +22,10 @@ test('a boot of a virt-image becomes this command', () => {
   assert.deepEqual(args, [
     ...['-nodefaults', '-no-user-config', '-name', 'guest=harbour', '-machine', 'pc,accel=kvm,acpi=on'],
     ...['-cpu', 'host,apic=off', '-smp', '2', '-m', '262144k', '-rtc', 'base=utc', '-boot', 'strict=on'],
+    ...['-device', 'VGA', '-display', 'vnc=127.0.0.1:0,to=99'],
+    ...['-netdev', '{"type":"user","id":"net0"}', '-device', '{"driver":"e1000","netdev":"net0"}'],
+    ...['-netdev', '{"type":"user","id":"net1"}', '-device', '{"driver":"e1000","netdev":"net1"}'],
+    ...['-chardev', 'stdio,id=serial0,signal=off', '-serial', 'chardev:serial0', '-monitor', 'none'],
     '-blockdev',
     '{"node-name":"disk0","driver":"qcow2","read-only":false,"discard":"unmap","file":{"driver":"file","filename":"work.qcow2"}}',
     '-device',
@@ -32,10 +36,6 @@ test('a boot of a virt-image becomes this command', () => {
     '-blockdev',
     '{"node-name":"disk2","driver":"raw","read-only":true,"discard":"unmap","file":{"driver":"file","filename":"tools.iso"}}',
     ...['-device', '{"driver":"ide-cd","bus":"ide.1","unit":0,"id":"device2","drive":"disk2","bootindex":1}'],
-    ...['-netdev', '{"type":"user","id":"net0"}', '-device', '{"driver":"e1000","netdev":"net0"}'],
-    ...['-netdev', '{"type":"user","id":"net1"}', '-device', '{"driver":"e1000","netdev":"net1"}'],
-    ...['-device', 'VGA', '-display', 'vnc=127.0.0.1:0,to=99'],
-    ...['-chardev', 'stdio,id=serial0,signal=off', '-serial', 'chardev:serial0', '-monitor', 'none'],
   ]);
   assert.deepEqual(
     losses.map(({ field }) => field),

@@ -4,11 +4,19 @@ import { Losses } from '../../losses.ts';
 import type { Loss, Machine, MachineFacts, Nic, NicModel } from '../../model.ts';
 import { type Board, boardOf, bootPlaces, type PlacedDisk, placeDisks } from '../../placement.ts';
 import { targetIndex } from '../../targets.ts';
+import type { DefinedMachine } from '../driver.ts';
+import { attachedNodes, diskNodes, imageNode, type Json, nodesOf } from './disk-nodes.ts';
 
 /** Code and variables of UEFI, as files; the variables are written to. */
 export interface UefiFiles {
   readonly codePath: string;
   readonly variablesPath: string;
+  /** Default `raw`. */
+  readonly format?: 'raw' | 'qcow2' | undefined;
+  /** Whether the code guards its variables in the system management mode, which the board has to have then. */
+  readonly requiresSmm?: boolean | undefined;
+  /** Whether the code starts signed boot loaders only; absent: not known. */
+  readonly secureBoot?: boolean | undefined;
 }
 
 export interface QemuCommandOptions {
@@ -22,6 +30,22 @@ export interface QemuCommandOptions {
   readonly uefi?: UefiFiles | undefined;
   /** Where the first serial port goes: standard output, or nowhere (default). */
   readonly serial?: 'stdout' | 'none' | undefined;
+  /** For a machine that goes on by itself, whoever has started it; `serial` and `qmpSocketPath` are not used then. */
+  readonly detached?: DetachedOptions | undefined;
+}
+
+/** Where QEMU is spoken to: it listens itself, so that whoever may enter the folder of the sockets may speak. */
+export interface DetachedOptions {
+  /** Each takes one conversation in QMP at a time. */
+  readonly qmpSocketPaths: readonly string[];
+  readonly serialSocketPath: string;
+  /** What the guest writes to its first serial port, from the start on. */
+  readonly serialLogPath: string;
+  readonly screenSocketPath: string;
+  readonly agentSocketPath: string;
+  readonly pidFilePath: string;
+  /** Whether QEMU gives up the system calls that it does not need; not every build of it can. */
+  readonly sandbox: boolean;
 }
 
 export interface QemuCommand {
@@ -31,8 +55,6 @@ export interface QemuCommand {
   /** What of the machine is not in the command, or not as it was. */
   readonly losses: readonly Loss[];
 }
-
-type Json = string | number | boolean | { readonly [name: string]: Json };
 
 const NO_OPTION = 'QEMU has no option for it';
 const KIB = 1024;
@@ -50,13 +72,13 @@ type Held =
   | 'kernel'
   | 'disks'
   | 'nics'
-  | 'graphics';
+  | 'graphics'
+  | 'secureBoot';
 
 /** What is not said to QEMU. A field that the model gets has to be put here or used below. */
 const notHeld: Readonly<Record<Exclude<keyof MachineFacts, Held>, string>> = {
   title: 'QEMU has a name only',
   description: 'QEMU has a name only',
-  secureBoot: 'the files of the firmware decide',
   tpm: 'it needs a program of its own, swtpm',
   bootloader: 'only Xen starts it',
   guestOs: NO_OPTION,
@@ -66,30 +88,16 @@ const notHeld: Readonly<Record<Exclude<keyof MachineFacts, Held>, string>> = {
   foreign: 'it belongs to another descriptor',
 };
 
-/** The engine's names of formats in the words of QEMU's block drivers. */
-const drivers: Readonly<Record<string, string>> = {
-  raw: 'raw',
-  iso: 'raw',
-  qcow: 'qcow',
-  qcow2: 'qcow2',
-  vmdk: 'vmdk',
-  vdi: 'vdi',
-  vhd: 'vpc',
-  vhdx: 'vhdx',
-};
-
 /**
  * The command that runs a machine with QEMU. Every image is opened with its format said, so that QEMU never guesses;
  * a disk without one is raw. What comes from the machine stands in JSON or in words of a known form, so that no comma
  * or quote in a name means something. Throws IMAGE_UNSUPPORTED for machines that QEMU does not run, IMAGE_OPTION.
  */
-export function qemuCommand(machine: Machine, options: QemuCommandOptions = {}): QemuCommand {
-  const {
-    accelerator = 'tcg',
-    program = qemuProgram(machine.architecture),
-    qmpSocketPath,
-    serial = 'none',
-  } = options;
+export function qemuCommand(
+  machine: DefinedMachine | Machine,
+  options: QemuCommandOptions = {},
+): QemuCommand {
+  const { accelerator = 'tcg', program = qemuProgram(machine.architecture), detached } = options;
   const losses = new Losses();
   losses.addFields(machine, notHeld);
   if (machine.guestType === 'xen') {
@@ -105,30 +113,80 @@ export function qemuCommand(machine: Machine, options: QemuCommandOptions = {}):
     ['-name', `guest=${doubledCommas(requireName(machine.name))}`],
     machine.uuid === undefined ? [] : ['-uuid', requireUuid(machine.uuid)],
     ['-machine', boardOption(machine, board, accelerator, options.uefi)],
+    options.uefi?.requiresSmm === true ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : [],
     ['-cpu', cpuOption(machine, accelerator, losses)],
     ['-smp', String(machine.cpuCount)],
     ['-m', `${Math.ceil(machine.memoryBytes / KIB)}k`],
     ['-rtc', machine.clock === 'local' ? 'base=localtime' : 'base=utc'],
     ['-boot', 'strict=on'],
-    firmwareArgs(machine, options.uefi),
+    firmwareArgs(machine, options.uefi, losses),
     kernelArgs(machine),
-    diskArgs(machine, board, losses),
+    // Disks come last, so that the places of the other devices do not change with their number.
+    screenArgs(machine, board, losses, detached),
     machine.nics.map((nic, index) => nicArgs(nic, index, board, losses)),
-    screenArgs(machine, board, losses),
-    serial === 'stdout'
-      ? ['-chardev', 'stdio,id=serial0,signal=off', '-serial', 'chardev:serial0']
-      : ['-serial', 'none'],
+    detached === undefined ? attachedArgs(options) : detachedArgs(detached, machine, board),
     ['-monitor', 'none'],
-    qmpSocketPath === undefined
-      ? []
-      : [
-          '-chardev',
-          `socket,id=qmp0,path=${doubledCommas(qmpSocketPath)}`,
-          '-mon',
-          'chardev=qmp0,mode=control',
-        ],
+    diskArgs(machine, board, losses, detached !== undefined),
   ];
   return { program, args: args.flat(3), losses: losses.all };
+}
+
+/** QEMU that ends with whoever has started it. */
+function attachedArgs({ serial, qmpSocketPath }: QemuCommandOptions): string[] {
+  return [
+    ...(serial === 'stdout'
+      ? ['-chardev', 'stdio,id=serial0,signal=off', '-serial', 'chardev:serial0']
+      : ['-serial', 'none']),
+    ...(qmpSocketPath === undefined
+      ? []
+      : monitorArgs(`socket,id=qmp0,path=${doubledCommas(qmpSocketPath)}`, 'qmp0')),
+  ];
+}
+
+function monitorArgs(chardev: string, id: string): string[] {
+  return ['-chardev', chardev, '-mon', `chardev=${id},mode=control`];
+}
+
+/** The name of the port in which a guest's agent looks for its host (qemu-ga, `--path`). */
+const AGENT_PORT = 'org.qemu.guest_agent.0';
+/** How many disks a guest on PCI Express can get while it runs. */
+export const HOTPLUG_PORT_COUNT = 8;
+
+/** Whether the board's own PCI bus takes no device while the guest runs. */
+export function hasHotplugPorts(board: Board): boolean {
+  return board === 'q35' || board === 'virt';
+}
+
+/**
+ * QEMU waits before the guest's first instruction, until it is told to go on, and stays when the guest has ended, so
+ * that whoever comes later learns how.
+ */
+function detachedArgs(options: DetachedOptions, machine: Machine, board: Board): string[] {
+  const { serialSocketPath, serialLogPath, agentSocketPath, pidFilePath, qmpSocketPaths } = options;
+  const listening = (id: string, path: string) =>
+    `socket,id=${id},path=${doubledCommas(path)},server=on,wait=off`;
+  const serial = `${listening('serial0', serialSocketPath)},logfile=${doubledCommas(serialLogPath)},logappend=off`;
+  return [
+    ...['-S', '-action', 'shutdown=pause', '-pidfile', pidFilePath],
+    ...(options.sandbox ? ['-sandbox', sandboxOption(machine)] : []),
+    ...['-chardev', serial, '-serial', 'chardev:serial0'],
+    ...qmpSocketPaths.flatMap((path, index) => monitorArgs(listening(`qmp${index}`, path), `qmp${index}`)),
+    ...['-chardev', listening('agent0', agentSocketPath)],
+    ...['-device', board === 's390-ccw-virtio' ? 'virtio-serial-ccw' : 'virtio-serial-pci'],
+    ...json('-device', { driver: 'virtserialport', chardev: 'agent0', name: AGENT_PORT }),
+    ...Array.from({ length: hasHotplugPorts(board) ? HOTPLUG_PORT_COUNT : 0 }, (_, index) =>
+      json('-device', { driver: 'pcie-root-port', id: `hotplug${index}`, chassis: index + 1 }),
+    ).flat(),
+  ];
+}
+
+/** A bridge is entered by a program of QEMU's that runs as root, which a stricter sandbox would not let it start. */
+function sandboxOption({ nics }: Machine): string {
+  const needsHelper = nics.some(
+    ({ network, networkName }) => network === 'bridged' && networkName !== undefined,
+  );
+  const always = 'on,obsolete=deny,resourcecontrol=deny';
+  return needsHelper ? always : `${always},elevateprivileges=deny,spawn=deny`;
 }
 
 /** In `-name` and `-chardev` a comma ends the value, unless there are two. */
@@ -167,7 +225,8 @@ function boardOption(
   const hasAcpi = board === 'pc' || board === 'q35' || board === 'virt';
   const acpi = hasAcpi && features.acpi !== undefined ? `,acpi=${features.acpi ? 'on' : 'off'}` : '';
   const flash = uefi === undefined ? '' : ',pflash0=firmware-code,pflash1=firmware-variables';
-  return `${board},accel=${accelerator}${acpi}${flash}`;
+  const smm = uefi?.requiresSmm === true ? ',smm=on' : '';
+  return `${board},accel=${accelerator}${acpi}${smm}${flash}`;
 }
 
 /** What the host's processor can, or all that QEMU can imitate: today's systems need more than QEMU's own default. */
@@ -191,7 +250,10 @@ function cpuOption(
   return `${model}${flags.join('')}`;
 }
 
-function firmwareArgs({ firmware, architecture }: Machine, uefi: UefiFiles | undefined): string[] {
+function firmwareArgs(machine: Machine, uefi: UefiFiles | undefined, losses: Losses): string[] {
+  const { firmware, architecture, secureBoot } = machine;
+  if (secureBoot !== uefi?.secureBoot)
+    losses.add('secureBoot', secureBoot, 'the files of the firmware decide');
   if (firmware !== 'uefi') return [];
   if (uefi === undefined) {
     throw new ImageError(
@@ -199,21 +261,22 @@ function firmwareArgs({ firmware, architecture }: Machine, uefi: UefiFiles | und
       `a machine with UEFI needs the firmware for ${architecture} as files`,
       {
         structure: 'machine firmware',
-        hint: 'give the code of the firmware and a copy of its variables: OVMF_CODE.fd and OVMF_VARS.fd of the package ovmf',
+        hint: 'install them: apt-get install ovmf (for ARM qemu-efi-aarch64); or give the code and a copy of the variables',
       },
     );
   }
   const file = (filename: string): Json => ({ driver: 'file', filename });
+  const driver = uefi.format ?? 'raw';
   return [
     ...json('-blockdev', {
       'node-name': 'firmware-code',
-      driver: 'raw',
+      driver,
       'read-only': true,
       file: file(uefi.codePath),
     }),
     ...json('-blockdev', {
       'node-name': 'firmware-variables',
-      driver: 'raw',
+      driver,
       file: file(uefi.variablesPath),
     }),
   ];
@@ -239,7 +302,12 @@ function plainPath(path: string): string {
   return path.startsWith('/') ? path : `./${path}`;
 }
 
-function diskArgs(machine: Machine, board: Board, losses: Losses): string[] {
+function diskArgs(
+  machine: DefinedMachine | Machine,
+  board: Board,
+  losses: Losses,
+  isDetached: boolean,
+): string[] {
   const disks = placeDisks(machine, board, losses);
   const places = bootPlaces(machine, losses);
   const controllers = new Set(disks.map(({ bus }) => bus));
@@ -251,18 +319,21 @@ function diskArgs(machine: Machine, board: Board, losses: Losses): string[] {
     ...(controllers.has('usb') ? ['-device', 'qemu-xhci,id=usb'] : []),
     ...(controllers.has('floppy') && board === 'q35' ? ['-device', 'isa-fdc,id=floppy'] : []),
     ...disks.flatMap((placed) => {
-      const node = `disk${placed.index}`;
+      const { disk, index, bus } = placed;
+      const nodes = isDetached && disk.path !== undefined ? diskNodes(disk.path) : attachedNodes(index);
       const device = deviceOf(placed, board, slots);
-      const bootindex = places.get(placed.index);
-      const drive = placed.disk.path === undefined ? undefined : node;
+      const bootindex = places.get(index);
+      const image = disk.path === undefined ? undefined : imageNode(disk, index, losses);
       return [
-        ...(placed.disk.path === undefined ? [] : imageArgs(placed, node, losses)),
+        ...(image === undefined ? [] : nodesOf(disk, nodes, image)).flatMap((node) =>
+          json('-blockdev', node),
+        ),
         ...floppyOrder(device, bootindex),
         ...json('-device', {
           ...device,
-          id: `device${placed.index}`,
-          drive,
-          bootindex: placed.bus === 'floppy' ? undefined : bootindex,
+          id: nodes.device,
+          drive: image === undefined ? undefined : nodes.top,
+          bootindex: bus === 'floppy' ? undefined : bootindex,
         }),
       ];
     }),
@@ -276,32 +347,6 @@ function floppyOrder(
 ): string[] {
   if (driver !== 'floppy' || place === undefined) return [];
   return ['-global', `isa-fdc.bootindex${unit === 0 ? 'A' : 'B'}=${place}`];
-}
-
-function imageArgs({ disk, index }: PlacedDisk, node: string, losses: Losses): string[] {
-  const { path = '', format = 'raw', device, readOnly, role, uuid, checksums, virtualSizeBytes } = disk;
-  const driver = drivers[format];
-  const field = `disks[${index}]`;
-  if (driver === undefined) {
-    throw new ImageError('IMAGE_UNSUPPORTED', `${field} is ${format}, which QEMU does not open as a disk`, {
-      structure: `machine ${field}.format`,
-      hint: 'convert the image to qcow2 or raw',
-    });
-  }
-  if (role !== 'system') losses.add(`${field}.role`, role, 'QEMU keeps what is written to any disk');
-  losses.add(`${field}.virtualSizeBytes`, virtualSizeBytes, 'the file has its own size');
-  losses.add(`${field}.uuid`, uuid, 'the file has it');
-  losses.add(`${field}.checksums`, checksums, 'QEMU compares none');
-  const isReadOnly = device === 'cdrom' || readOnly === true;
-  const file: Json = { driver: path.startsWith('/dev/') ? 'host_device' : 'file', filename: path };
-  return json('-blockdev', {
-    'node-name': node,
-    driver,
-    'read-only': isReadOnly,
-    // Freed clusters go back to the host.
-    discard: 'unmap',
-    file,
-  });
 }
 
 /** Hands out the places of controllers: those of IDE follow the names, others come one after the other. */
@@ -397,15 +442,28 @@ function requireMac(address: string | undefined, field: string): string | undefi
 /** QEMU counts displays from this port. */
 const VNC_PORT_MIN = 5900;
 
-function screenArgs({ graphics }: Machine, board: Board, losses: Losses): string[] {
+function screenArgs(
+  { graphics }: Machine,
+  board: Board,
+  losses: Losses,
+  detached: DetachedOptions | undefined,
+): string[] {
   if (graphics === undefined) return ['-display', 'none'];
   const { kind, port, listenAddress = '127.0.0.1', keymap } = graphics;
   const video =
     board === 'pc' || board === 'q35'
       ? ['-device', 'VGA']
       : ['-device', board === 's390-ccw-virtio' ? 'virtio-gpu-ccw' : 'virtio-gpu-pci'];
-  if (kind === 'window') return [...video, '-display', 'gtk'];
+  if (kind === 'window' && detached === undefined) return [...video, '-display', 'gtk'];
   if (kind !== 'vnc') losses.add('graphics.kind', kind, 'the screen is shown by VNC here');
+  const hasKeymap = keymap !== undefined && /^[\w-]{1,32}$/.test(keymap);
+  if (!hasKeymap) losses.add('graphics.keymap', keymap, 'it is no name of a keymap');
+  const keymapArgs = hasKeymap ? ['-k', keymap] : [];
+  if (detached !== undefined) {
+    losses.add('graphics.listenAddress', graphics.listenAddress, 'the screen is at a socket of this host');
+    losses.add('graphics.port', port, 'the screen is at a socket of this host');
+    return [...video, '-display', `vnc=unix:${doubledCommas(detached.screenSocketPath)}`, ...keymapArgs];
+  }
   if (!/^[0-9a-zA-Z.:-]{0,253}$/.test(listenAddress))
     throw refusedOption(
       'graphics.listenAddress',
@@ -415,7 +473,5 @@ function screenArgs({ graphics }: Machine, board: Board, losses: Losses): string
   if (!hasPort) losses.add('graphics.port', port, `ports of screens are from ${VNC_PORT_MIN}`);
   const host = listenAddress.includes(':') ? `[${listenAddress}]` : listenAddress;
   const display = hasPort ? `${host}:${port - VNC_PORT_MIN}` : `${host}:0,to=99`;
-  const hasKeymap = keymap !== undefined && /^[\w-]{1,32}$/.test(keymap);
-  if (!hasKeymap) losses.add('graphics.keymap', keymap, 'it is no name of a keymap');
-  return [...video, '-display', `vnc=${display}`, ...(hasKeymap ? ['-k', keymap] : [])];
+  return [...video, '-display', `vnc=${display}`, ...keymapArgs];
 }
