@@ -118,6 +118,7 @@ export {
   requireSizeFor,
   type SizeLimits,
 } from './profiles/profile.ts';
+export { patchedDisk } from './repair/patched-disk.ts';
 export { repairedSource } from './repair/repaired-source.ts';
 export { AllocationMap } from './view/allocation-map.ts';
 export type { BlockPlacement } from './view/block-placement.ts';

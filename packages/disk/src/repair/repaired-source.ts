@@ -35,8 +35,8 @@ export function repairedSource(source: ByteSource, plan: RepairPlan): ByteSource
   };
 }
 
-/** Index of the first patch that reaches beyond an offset. */
-function firstEndingAfter(patches: RepairPlan['patches'], offsetBytes: number): number {
+/** Index of the first patch, of patches in order, that reaches beyond an offset. */
+export function firstEndingAfter(patches: RepairPlan['patches'], offsetBytes: number): number {
   let low = 0;
   let high = patches.length;
   while (low < high) {

@@ -1,4 +1,4 @@
-import type { Architecture, Firmware, GuestOs, LaunchOptions } from '../model.ts';
+import type { Architecture, Clock, Firmware, GuestOs, LaunchOptions } from '../model.ts';
 import type {
   Conclusion,
   DriverState,
@@ -15,6 +15,8 @@ export interface LaunchProposal {
   readonly firmware: Firmware;
   readonly architecture: Architecture;
   readonly guestOs: GuestOs;
+  /** What the machine's hardware clock is to hold: `local` for a Windows that expects it, where it can be chosen. */
+  readonly clock: Clock;
   /** With virtio devices (`PARAVIRTUALIZED`), or with emulated ones where the system has no drivers for those. */
   readonly launchMode: 'PARAVIRTUALIZED' | 'EMULATED' | 'CUSTOM';
   /** The mode and the firmware; with `CUSTOM` the devices too. */
@@ -34,6 +36,7 @@ export function proposeLaunch(report: GuestReport): LaunchProposal {
   const [system] = report.operatingSystems;
   const firmware = firmwareOf(report, architecture);
   const devices = devicesOf(report, system);
+  const clock = clockOf(system);
   const warnings = [
     ...firmware.warnings,
     ...devices.warnings,
@@ -47,6 +50,7 @@ export function proposeLaunch(report: GuestReport): LaunchProposal {
     firmware: firmware.firmware,
     architecture,
     guestOs: guestOsOf(system),
+    clock: clock.value,
     launchMode: devices.launchMode,
     launchOptions: {
       launchMode: devices.launchMode,
@@ -59,8 +63,16 @@ export function proposeLaunch(report: GuestReport): LaunchProposal {
       system?.reason ?? 'no operating system was found that is read',
       ...firmware.reasons,
       ...devices.reasons,
+      ...clock.reasons,
     ],
   };
+}
+
+function clockOf(system: GuestOperatingSystem | undefined): { value: Clock; reasons: readonly string[] } {
+  const clock = system?.windows?.clock;
+  if (clock?.holds === undefined) return { value: 'utc', reasons: [] };
+  const name = clock.holds === 'utc' ? 'UTC' : 'local time';
+  return { value: clock.holds, reasons: [`Windows takes the hardware clock for ${name}`] };
 }
 
 interface FirmwareProposal {

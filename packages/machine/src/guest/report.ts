@@ -1,4 +1,4 @@
-import type { Architecture } from '../model.ts';
+import type { Architecture, Clock } from '../model.ts';
 import type { GuestFinding } from './findings.ts';
 import type { Partition } from './partitions/partition.ts';
 
@@ -86,11 +86,25 @@ export interface WindowsDriver {
   readonly startType?: number;
 }
 
+/** How Windows takes the hardware clock, by `RealTimeIsUniversal` of the control set in use. */
+export interface WindowsClock {
+  /** Absent: the value is neither the DWORD 0 nor 1, and what it does is not documented. */
+  readonly holds?: Clock;
+  /** `ControlSet001`. */
+  readonly controlSet: string;
+  /** `REG_DWORD`. Absent: there is no value, which is local time. */
+  readonly valueType?: string;
+  /** Of a DWORD. */
+  readonly value?: number;
+  /** As Windows names it: `W. Europe Standard Time`. */
+  readonly timeZone?: string;
+}
+
 export interface WindowsGuest {
   readonly build?: string;
   readonly drivers: readonly WindowsDriver[];
-  /** The hardware clock is read as UTC. Absent: not known. */
-  readonly realTimeIsUniversal?: boolean;
+  /** Absent: the registry could not be read. */
+  readonly clock?: WindowsClock;
   readonly isHibernated: boolean;
 }
 

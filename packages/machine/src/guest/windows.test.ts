@@ -30,7 +30,7 @@ for (const args of [[], ['-c', '512'], ['-c', '65536'], ['-s', '4096', '-c', '40
         { name: 'vioscsi', hasFile: false },
         { name: 'netkvm', hasFile: true, startType: 3 },
       ],
-      realTimeIsUniversal: true,
+      clock: { holds: 'utc', controlSet: 'ControlSet002', valueType: 'REG_DWORD', value: 1 },
       isHibernated: false,
     });
     assert.equal(report.architecture?.value, 'x86_64');

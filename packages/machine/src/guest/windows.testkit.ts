@@ -9,17 +9,35 @@ export interface WindowsWishes {
   /** Start types by the driver's name; each has its file too. */
   readonly drivers?: Readonly<Record<string, number>>;
   readonly universal?: number;
+  /** The machine's registry, instead of one with the above. */
+  readonly system?: Uint8Array;
   readonly files?: Tree;
   readonly libraryCount?: number;
   readonly serviceCount?: number;
 }
 
 /** A hive that hivexsh filled: a line of commands each. */
-async function hive(folder: string, name: string, commands: readonly string[]): Promise<Uint8Array> {
+export async function hive(folder: string, name: string, commands: readonly string[]): Promise<Uint8Array> {
   const file = join(folder, `${name}-${commands.length}.hive`);
   await writeFile(file, emptyHive());
   await peer('hivexsh', ['-w', file], `${commands.join('\n')}\ncommit\n`);
   return new Uint8Array(await readFile(file));
+}
+
+/** What makes an empty hive one of a machine, with these values for its clock: names and values of hivexsh. */
+export function clockCommands(values: readonly string[]): string[] {
+  return [
+    'add Select',
+    'add ControlSet002',
+    'cd Select',
+    'setval 1\nCurrent\ndword:2',
+    'cd \\ControlSet002',
+    'add Control',
+    'cd Control',
+    'add TimeZoneInformation',
+    'cd TimeZoneInformation',
+    ...(values.length === 0 ? [] : [`setval ${values.length}`, ...values]),
+  ];
 }
 
 /** The system drive of a Windows, as far as it is looked at; its registry made by hivexsh. */
@@ -41,18 +59,10 @@ export async function windowsTree(folder: string, wishes: WindowsWishes = {}): P
     ...Object.fromEntries(Array.from({ length: serviceCount }, (_, i) => [`service${i}`, 3])),
     ...drivers,
   });
-  const system = await hive(folder, `system-${universal}`, [
-    'add Select',
-    'add ControlSet002',
-    'cd Select',
-    'setval 1\nCurrent\ndword:2',
+  const filled = await hive(folder, `system-${universal}`, [
+    ...clockCommands(universal === undefined ? [] : [`RealTimeIsUniversal\ndword:${universal}`]),
     'cd \\ControlSet002',
-    'add Control',
     'add Services',
-    'cd Control',
-    'add TimeZoneInformation',
-    'cd TimeZoneInformation',
-    ...(universal === undefined ? [] : [`setval 1\nRealTimeIsUniversal\ndword:${universal}`]),
     ...services.flatMap(([name, start]) => [
       'cd \\ControlSet002\\Services',
       `add ${name}`,
@@ -62,7 +72,7 @@ export async function windowsTree(folder: string, wishes: WindowsWishes = {}): P
   ]);
   return {
     'Windows/System32/config/SOFTWARE': software,
-    'Windows/System32/config/SYSTEM': system,
+    'Windows/System32/config/SYSTEM': wishes.system ?? filled,
     // Any program for x86-64 has the header that the kernel has.
     'Windows/System32/ntoskrnl.exe': await grubEfi(folder),
     ...Object.fromEntries(

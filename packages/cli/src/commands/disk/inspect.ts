@@ -6,6 +6,7 @@ import {
   inspectGuest,
   type LaunchProposal,
   proposeLaunch,
+  type WindowsClock,
 } from '@gantry/machine';
 import type { Context } from '../../context.ts';
 import { EXIT, type ExitCode } from '../../errors/codes.ts';
@@ -38,7 +39,7 @@ export async function run(
 
 function linesOf(file: string, report: GuestReport, proposal: LaunchProposal): string[] {
   const { partitionTable, fileSystems, operatingSystems, kernels, findings } = report;
-  const { firmware, launchMode, architecture, boots, reasons, warnings } = proposal;
+  const { firmware, launchMode, architecture, clock, boots, reasons, warnings } = proposal;
   const lines = [
     `file: ${file}`,
     `partition table: ${partitionTable.kind}${partitionTable.isHybrid === true ? ', hybrid' : ''}`,
@@ -51,7 +52,7 @@ function linesOf(file: string, report: GuestReport, proposal: LaunchProposal): s
       return `${name === 'bios' ? 'BIOS' : 'UEFI'}: ${answer.boots}: ${answer.reasons.join('; ')}`;
     }),
     `boots: ${boots}`,
-    `proposed: ${architecture}, ${firmware}, ${launchMode}`,
+    `proposed: ${architecture}, ${firmware}, ${launchMode}, clock in ${clockName(clock)}`,
     ...reasons.map((reason) => `  because ${reason}`),
   ];
   const told = new Set(findings.map(({ where, message }) => `${where}: ${message}`));
@@ -93,13 +94,24 @@ function systemLines({ name, version, where, linux, windows }: GuestOperatingSys
   for (const kernel of linux?.kernels ?? []) lines.push(...kernelLines(kernel));
   if (linux?.hasCloudInit === true) lines.push('  cloud-init is there');
   if (windows !== undefined) {
-    const { drivers, realTimeIsUniversal } = windows;
+    const { drivers, clock } = windows;
     for (const driver of drivers.filter(({ hasFile }) => hasFile))
       lines.push(`  driver ${driver.name}.sys, start type ${driver.startType ?? 'not said'}`);
-    if (realTimeIsUniversal !== undefined)
-      lines.push(`  hardware clock in ${realTimeIsUniversal ? 'UTC' : 'local time'}`);
+    if (clock !== undefined) lines.push(clockLine(clock));
   }
   return lines;
+}
+
+function clockLine({ holds, controlSet, valueType, value, timeZone }: WindowsClock): string {
+  const name = holds === undefined ? 'not known' : clockName(holds);
+  const setting =
+    valueType === undefined ? 'not there' : `${valueType}${value === undefined ? '' : ` ${value}`}`;
+  const zone = timeZone === undefined ? '' : `; time zone ${timeZone}`;
+  return `  hardware clock: ${name} (RealTimeIsUniversal of ${controlSet} is ${setting}${zone})`;
+}
+
+function clockName(clock: LaunchProposal['clock']): string {
+  return clock === 'utc' ? 'UTC' : 'local time';
 }
 
 function kernelLines({ version, drivers }: GuestKernel): string[] {

@@ -31,6 +31,18 @@ export interface FileSystem {
   /** The first `limitBytes` of a file, or all of it when it is shorter. */
   open(file: GuestNode, limitBytes: number): Promise<ByteSource>;
   readLink?(link: GuestNode): Promise<string>;
+  /**
+   * Where the bytes of a file stand in the volume, in the order of the file; what no run covers is not stored. Throws
+   * IMAGE_UNSUPPORTED for a file whose bytes do not stand there as they are: small, compressed, encrypted, sparse.
+   */
+  runs?(file: GuestNode): Promise<readonly FileRun[]>;
+}
+
+/** A part of a file, and its place in the volume. */
+export interface FileRun {
+  readonly fileBytes: number;
+  readonly volumeBytes: number;
+  readonly lengthBytes: number;
 }
 
 /** What a volume holds. Absent `open`: recognised by its name only. */

@@ -7,7 +7,7 @@ import {
   SYMLINK_COUNT_MAX,
   TEXT_BYTES_MAX,
 } from '../limits.ts';
-import type { DirectoryEntry, FileSystem, GuestNode, Place } from './file-system.ts';
+import type { DirectoryEntry, FileRun, FileSystem, GuestNode, Place } from './file-system.ts';
 import { wholeOf } from './runs.ts';
 
 /** A file that was found, and the file system that it is in. */
@@ -63,6 +63,12 @@ export class GuestFiles {
     const found = await this.#find(path);
     if (found?.node.kind !== 'file') return undefined;
     return found.system.open(found.node, limitBytes);
+  }
+
+  /** Where the bytes of a file stand in its volume (see `FileSystem.runs`); undefined where there is no such file. */
+  async runs(path: string): Promise<readonly FileRun[] | undefined> {
+    const found = await this.#find(path);
+    return found?.node.kind === 'file' ? found.system.runs?.(found.node) : undefined;
   }
 
   /** The first bytes of a file; fewer where it is shorter, undefined where there is none. */

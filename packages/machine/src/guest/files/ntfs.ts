@@ -3,7 +3,7 @@ import type { Budget } from '../budget.ts';
 import { Fields, malformed, notRead, tooMany } from '../fields.ts';
 import type { Findings } from '../findings.ts';
 import { DIRECTORY_BYTES_MAX, DIRECTORY_ENTRY_COUNT_MAX, NTFS_ATTRIBUTE_COUNT_MAX } from '../limits.ts';
-import type { DirectoryEntry, FileSystem, GuestNode, RecognisedFileSystem } from './file-system.ts';
+import type { DirectoryEntry, FileRun, FileSystem, GuestNode, RecognisedFileSystem } from './file-system.ts';
 import { Runs, wholeOf } from './runs.ts';
 
 /** Numbers of attribute types, and of files that every volume has ([MS-FSCC] and the Linux driver's layout.h). */
@@ -16,16 +16,24 @@ const BITMAP = 0xb0;
 const REPARSE_POINT = 0xc0;
 const END = 0xffffffff;
 const MFT_RECORD = 0;
+const LOG_RECORD = 2;
 const VOLUME_RECORD = 3;
 const ROOT_RECORD = 5;
 
 const FLAG_COMPRESSED = 0xff;
 const FLAG_ENCRYPTED = 0x4000;
+const FLAG_SPARSE = 0x8000;
 const RECORD_IN_USE = 1;
 const RECORD_DIRECTORY = 2;
 const DOS_NAMESPACE = 2;
 const VOLUME_DIRTY = 1;
+/** Of a restart area of the log: nobody has it open; it was closed as it should be. */
+const LOG_NO_CLIENT = 0xffff;
+const LOG_IS_CLEAN = 2;
 const FIXUP_BYTES = 512;
+/** Windows' size of a restart page, and what two of the largest pages that a header may name need. */
+const LOG_PAGE_BYTES = 4096;
+const LOG_PAGES_BYTES: number = 2 * 65_536;
 /** Since Windows 10. */
 const CLUSTER_BYTES_MAX: number = 2 * 1024 * 1024;
 const INDEX_NAME = '$I30';
@@ -56,6 +64,15 @@ export function recogniseNtfs(
           where,
           message: 'the file system is marked dirty: it was not unmounted, or is damaged',
           hint: 'shut Windows down (shutdown /s /f /t 0, which leaves nothing hibernated) before its disk is copied; it is checked at its next start',
+        });
+      }
+      if (await findings.guard(`${where}: $LogFile`, () => ntfs.isLogOpen())) {
+        findings.add({
+          severity: 'warning',
+          code: 'JOURNAL_NOT_REPLAYED',
+          where,
+          message: 'the file system was not unmounted: what its log holds was not looked at',
+          hint: 'shut Windows down (shutdown /s /f /t 0) before its disk is copied; else it replays the log at its next start',
         });
       }
       return ntfs;
@@ -130,6 +147,25 @@ class Ntfs implements FileSystem {
     return information !== undefined && (contentOf(information).u16(10) & VOLUME_DIRTY) !== 0;
   }
 
+  /** Its log is to be replayed: the newer of its two restart areas was not closed. An emptied log is clean. */
+  async isLogOpen(): Promise<boolean> {
+    const structure = 'NTFS log';
+    const { source } = await this.#stream(await this.#record(LOG_RECORD), DATA, '', LOG_PAGES_BYTES);
+    const log = new Fields(await wholeOf(source, LOG_PAGES_BYTES, structure), structure);
+    let newest: { readonly number: bigint; readonly isOpen: boolean } | undefined;
+    const pageBytes = log.has(0, 'RSTR') ? log.u32(16) : LOG_PAGE_BYTES;
+    for (const at of [0, pageBytes]) {
+      if (!log.has(at, 'RSTR')) continue;
+      const page = fixedUp(Uint8Array.from(log.part(at, pageBytes)), 'RSTR', structure);
+      const area = page.u16(24);
+      const number = page.big(area);
+      if (newest !== undefined && newest.number >= number) continue;
+      const isOpen = page.u16(area + 12) !== LOG_NO_CLIENT && (page.u16(area + 14) & LOG_IS_CLEAN) === 0;
+      newest = { number, isOpen };
+    }
+    return newest?.isOpen === true;
+  }
+
   async node(place: string): Promise<GuestNode> {
     const record = await this.#record(Number(place));
     if ((record.flags & RECORD_DIRECTORY) !== 0) return { place, kind: 'directory', sizeBytes: 0 };
@@ -167,11 +203,25 @@ class Ntfs implements FileSystem {
   }
 
   async open(file: GuestNode, limitBytes: number): Promise<ByteSource> {
+    return (await this.#stream(await this.#plainFile(file), DATA, '', limitBytes)).source;
+  }
+
+  async runs(file: GuestNode): Promise<readonly FileRun[]> {
+    const record = await this.#plainFile(file);
+    const { first, parts, structure } = await this.#parts(record, DATA, '');
+    if (first.isResident) throw notRead(structure, 'it is small, and kept in the file table');
+    if ((first.flags & FLAG_SPARSE) !== 0) throw notRead(structure, 'it is sparse');
+    return (await this.#runs(parts, structure, Number.MAX_SAFE_INTEGER)).runs.list;
+  }
+
+  async #plainFile(file: GuestNode): Promise<FileRecord> {
     const record = await this.#record(Number(file.place));
-    const structure = `NTFS file, record ${file.place}`;
     if (record.attributes.some(({ type }) => type === REPARSE_POINT))
-      throw notRead(structure, 'it is a link, or its data is kept or compressed elsewhere (reparse point)');
-    return (await this.#stream(record, DATA, '', limitBytes)).source;
+      throw notRead(
+        `NTFS file, record ${file.place}`,
+        'it is a link, or its data is kept or compressed elsewhere (reparse point)',
+      );
+    return record;
   }
 
   /** An index node: entries behind each other, each with a copy of a file's name. */
@@ -255,25 +305,45 @@ class Ntfs implements FileSystem {
     name: string,
     limitBytes: number,
   ): Promise<{ source: ByteSource }> {
+    const { first, parts, structure } = await this.#parts(record, type, name);
+    if (first.isResident) {
+      const value = contentOf(first).bytes;
+      return { source: memorySource(value.subarray(0, Math.min(value.length, limitBytes)), structure) };
+    }
+    return { source: await this.#nonResident(parts, structure, limitBytes) };
+  }
+
+  /** All parts of an attribute. Throws IMAGE_UNSUPPORTED for one that is not kept as it is. */
+  async #parts(
+    record: FileRecord,
+    type: number,
+    name: string,
+  ): Promise<{ first: Attribute; parts: readonly Attribute[]; structure: string }> {
     const structure = `NTFS file, record ${record.number}`;
     const parts = (await this.#attributes(record)).filter((one) => one.type === type && one.name === name);
     const [first] = parts;
     if (first === undefined) throw malformed(structure, 'an attribute of it is missing');
     if ((first.flags & FLAG_ENCRYPTED) !== 0) throw notRead(structure, 'it is encrypted');
-    if (first.isResident) {
-      const value = contentOf(first).bytes;
-      return { source: memorySource(value.subarray(0, Math.min(value.length, limitBytes)), structure) };
-    }
-    if ((first.flags & FLAG_COMPRESSED) !== 0) throw notRead(structure, 'it is compressed');
-    return { source: await this.#nonResident(parts, structure, limitBytes) };
+    if (!first.isResident && (first.flags & FLAG_COMPRESSED) !== 0)
+      throw notRead(structure, 'it is compressed');
+    return { first, parts, structure };
   }
 
-  /** Runs of clusters, each counted from the one before; what was not initialised reads as zeros. */
   async #nonResident(
     parts: readonly Attribute[],
     structure: string,
     limitBytes: number,
   ): Promise<ByteSource> {
+    const { runs, lengthBytes } = await this.#runs(parts, structure, limitBytes);
+    return runs.source(this.#volume, lengthBytes);
+  }
+
+  /** Runs of clusters, each counted from the one before; what was not initialised reads as zeros. */
+  async #runs(
+    parts: readonly Attribute[],
+    structure: string,
+    limitBytes: number,
+  ): Promise<{ runs: Runs; lengthBytes: number }> {
     const { clusterBytes } = this.#geometry;
     const sorted = [...parts].sort((a, b) => a.fields.u64(16) - b.fields.u64(16));
     const [first] = sorted;
@@ -305,7 +375,7 @@ class Ntfs implements FileSystem {
         if (fileCluster * clusterBytes >= limitBytes) break;
       }
     }
-    return runs.source(this.#volume, lengthBytes);
+    return { runs, lengthBytes };
   }
 }
 

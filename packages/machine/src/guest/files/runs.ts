@@ -2,16 +2,11 @@ import { type ByteSource, ImageError, readStructure } from '@gantry/disk';
 import type { Budget } from '../budget.ts';
 import { malformed, tooMany } from '../fields.ts';
 import { RUN_COUNT_MAX } from '../limits.ts';
-
-interface Run {
-  readonly fileBytes: number;
-  readonly volumeBytes: number;
-  readonly lengthBytes: number;
-}
+import type { FileRun } from './file-system.ts';
 
 /** Where a file stands in its volume. What no run covers reads as zeros. */
 export class Runs {
-  readonly #list: Run[] = [];
+  readonly #list: FileRun[] = [];
   readonly #structure: string;
   readonly #budget: Budget;
 
@@ -38,7 +33,7 @@ export class Runs {
   }
 
   /** The runs, for structures that are read one after the other. */
-  get list(): readonly Run[] {
+  get list(): readonly FileRun[] {
     return this.#list;
   }
 
@@ -73,7 +68,7 @@ export class Runs {
 }
 
 /** Index of the first run that ends behind a place. */
-function firstRunBehind(runs: readonly Run[], offsetBytes: number): number {
+function firstRunBehind(runs: readonly FileRun[], offsetBytes: number): number {
   let low = 0;
   let high = runs.length;
   while (low < high) {

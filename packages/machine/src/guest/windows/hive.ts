@@ -3,17 +3,35 @@ import type { Budget } from '../budget.ts';
 import { Fields, malformed, tooMany } from '../fields.ts';
 import { HIVE_SUBKEY_COUNT_MAX, HIVE_VALUE_BYTES_MAX, HIVE_VALUE_COUNT_MAX } from '../limits.ts';
 
-const HEADER_BYTES = 4096;
+export const HIVE_HEADER_BYTES = 4096;
 const CELL_BYTES_MAX = 1024 * 1024;
+/** The part of the header that its checksum covers; the checksum stands behind it. */
+const SUMMED_BYTES = 508;
 const NAME_IS_LATIN1 = 0x20;
 const VALUE_NAME_IS_LATIN1 = 1;
 const REG_SZ = 1;
 const REG_EXPAND_SZ = 2;
-const REG_DWORD = 4;
+export const REG_DWORD = 4;
 
-/** A key of a registry hive; `values` and `subkeys` are found when they are asked for. */
-interface HiveKey {
+/** Added to the length of data that stands in the value itself. */
+export const HIVE_DATA_INSIDE = 0x8000_0000;
+
+/** A key of a registry hive; its values and the keys below it are found when they are asked for. */
+export interface HiveKey {
+  /** Of its cell, in bytes behind the header, as the hive counts. */
+  readonly offset: number;
+  /** Without the cell's length. */
   readonly cell: Fields;
+}
+
+/** A value of a key, as it stands there. */
+export interface HiveValue {
+  readonly offset: number;
+  readonly cell: Fields;
+  readonly type: number;
+  readonly lengthBytes: number;
+  /** Up to four bytes stand where the place of longer ones would. */
+  readonly isInside: boolean;
 }
 
 /**
@@ -21,22 +39,28 @@ interface HiveKey {
  * M. Suhanov), read as far as paths lead: keys by name and their values. Its logs are not replayed.
  */
 export class Hive {
-  readonly #file: ByteSource;
+  readonly file: ByteSource;
+  /** The whole first block. */
+  readonly header: Fields;
   readonly #budget: Budget;
   readonly #rootOffset: number;
   /** It was not written to its end: its logs hold newer changes. */
   readonly isDirty: boolean;
 
   private constructor(file: ByteSource, budget: Budget, header: Fields) {
-    this.#file = file;
+    this.file = file;
+    this.header = header;
     this.#budget = budget;
     this.#rootOffset = header.u32(36);
-    this.isDirty = header.u32(4) !== header.u32(8);
+    this.isDirty = header.u32(4) !== header.u32(8) || header.u32(SUMMED_BYTES) !== hiveChecksum(header);
   }
 
   /** Throws ImageError for what is no hive. */
   static async open(file: ByteSource, budget: Budget): Promise<Hive> {
-    const header = new Fields(await readStructure(file, 0, HEADER_BYTES, 'registry hive'), 'registry hive');
+    const header = new Fields(
+      await readStructure(file, 0, HIVE_HEADER_BYTES, 'registry hive'),
+      'registry hive',
+    );
     if (!header.has(0, 'regf')) throw header.malformed('it does not begin with regf');
     if (header.u32(20) !== 1) throw header.malformed(`version ${header.u32(20)}`);
     return new Hive(file, budget, header);
@@ -44,7 +68,7 @@ export class Hive {
 
   /** The key at a path from the root; undefined where it is not there. Names are compared in either case. */
   async key(path: readonly string[]): Promise<HiveKey | undefined> {
-    let key: HiveKey = { cell: await this.#key(this.#rootOffset) };
+    let key: HiveKey = { offset: this.#rootOffset, cell: await this.#key(this.#rootOffset) };
     for (const name of path) {
       const next = await this.#subkey(key, name);
       if (next === undefined) return undefined;
@@ -55,32 +79,37 @@ export class Hive {
 
   /** A text or number of a key; undefined where it is not there, or of another type. */
   async value(key: HiveKey, name: string): Promise<string | number | undefined> {
+    const value = await this.findValue(key, name);
+    return value && this.#data(value);
+  }
+
+  /** The value of a key with this name, whatever its type; undefined where it is not there. */
+  async findValue(key: HiveKey, name: string): Promise<HiveValue | undefined> {
     const count = key.cell.u32(36);
     if (count > HIVE_VALUE_COUNT_MAX) throw tooMany('values of a registry key', HIVE_VALUE_COUNT_MAX);
     if (count === 0) return undefined;
-    const list = await this.#cell(key.cell.u32(40), 'registry values');
+    const list = await this.cell(key.cell.u32(40), 'registry values');
     for (let index = 0; index < count; index++) {
-      this.#budget.step();
-      const value = await this.#cell(list.u32(index * 4), 'registry value');
-      if (!value.has(0, 'vk')) throw value.malformed('it does not begin with vk');
-      const nameBytes = value.u16(2);
-      const isLatin1 = (value.u16(16) & VALUE_NAME_IS_LATIN1) !== 0;
-      const found = isLatin1 ? value.latin1(20, nameBytes) : value.utf16(20, nameBytes);
-      if (found.toUpperCase() === name.toUpperCase()) return this.#data(value);
+      const offset = list.u32(index * 4);
+      const cell = await this.cell(offset, 'registry value');
+      if (!cell.has(0, 'vk')) throw cell.malformed('it does not begin with vk');
+      const nameBytes = cell.u16(2);
+      const isLatin1 = (cell.u16(16) & VALUE_NAME_IS_LATIN1) !== 0;
+      const found = isLatin1 ? cell.latin1(20, nameBytes) : cell.utf16(20, nameBytes);
+      if (found.toUpperCase() !== name.toUpperCase()) continue;
+      const size = cell.u32(4);
+      const isInside = size >= HIVE_DATA_INSIDE;
+      const lengthBytes = isInside ? Math.min(4, size - HIVE_DATA_INSIDE) : size;
+      return { offset, cell, type: cell.u32(12), lengthBytes, isInside };
     }
     return undefined;
   }
 
-  /** Up to four bytes stand where the place of longer ones would. */
-  async #data(value: Fields): Promise<string | number | undefined> {
-    const size = value.u32(4);
-    const type = value.u32(12);
-    const isInside = size >= 0x80000000;
-    const lengthBytes = isInside ? size - 0x80000000 : size;
+  async #data({ cell, type, lengthBytes, isInside }: HiveValue): Promise<string | number | undefined> {
     if (lengthBytes > HIVE_VALUE_BYTES_MAX) throw tooMany('bytes of a registry value', HIVE_VALUE_BYTES_MAX);
     const data = isInside
-      ? value.fields(8, Math.min(4, lengthBytes))
-      : (await this.#cell(value.u32(8), 'registry data')).fields(0, lengthBytes);
+      ? cell.fields(8, lengthBytes)
+      : (await this.cell(cell.u32(8), 'registry data')).fields(0, lengthBytes);
     if (type === REG_DWORD) return data.u32(0);
     if (type === REG_SZ || type === REG_EXPAND_SZ) return data.utf16(0, lengthBytes - (lengthBytes % 2));
     return undefined;
@@ -95,14 +124,14 @@ export class Hive {
       const nameBytes = cell.u16(72);
       const isLatin1 = (cell.u16(2) & NAME_IS_LATIN1) !== 0;
       const found = isLatin1 ? cell.latin1(76, nameBytes) : cell.utf16(76, nameBytes);
-      if (found.toUpperCase() === name.toUpperCase()) return { cell };
+      if (found.toUpperCase() === name.toUpperCase()) return { offset, cell };
     }
     return undefined;
   }
 
   /** The offsets in a list of keys: `lf` and `lh` with hints beside them, `li` without, `ri` of other lists. */
   async *#listed(offset: number, depth: number): AsyncGenerator<number, void, undefined> {
-    const list = await this.#cell(offset, 'registry key list');
+    const list = await this.cell(offset, 'registry key list');
     const kind = list.latin1(0, 2);
     const count = list.u16(2);
     const stride = kind === 'lf' || kind === 'lh' ? 8 : 4;
@@ -118,18 +147,26 @@ export class Hive {
   }
 
   async #key(offset: number): Promise<Fields> {
-    const cell = await this.#cell(offset, 'registry key');
+    const cell = await this.cell(offset, 'registry key');
     if (!cell.has(0, 'nk')) throw cell.malformed('it does not begin with nk');
     return cell;
   }
 
-  /** A cell that is in use: its length is negative. */
-  async #cell(offset: number, structure: string): Promise<Fields> {
+  /** The content of a cell that is in use: its length is negative. */
+  async cell(offset: number, structure: string): Promise<Fields> {
     this.#budget.step();
-    const at = HEADER_BYTES + offset;
-    const size = -new Fields(await readStructure(this.#file, at, 4, structure), structure).i32(0);
+    const at = HIVE_HEADER_BYTES + offset;
+    const size = -new Fields(await readStructure(this.file, at, 4, structure), structure).i32(0);
     if (size < 8 || size > CELL_BYTES_MAX)
       throw malformed(structure, 'its cell is not in use, or has no length');
-    return new Fields(await readStructure(this.#file, at + 4, size - 4, structure), structure);
+    return new Fields(await readStructure(this.file, at + 4, size - 4, structure), structure);
   }
+}
+
+/** Of a header: the XOR of its words before the checksum, which is never 0 nor all ones. */
+export function hiveChecksum(header: Fields): number {
+  const words = new Uint32Array(1);
+  for (let at = 0; at < SUMMED_BYTES; at += 4) words[0] = (words[0] ?? 0) ^ header.u32(at);
+  const [sum = 0] = words;
+  return sum === 0 ? 1 : sum === 0xffff_ffff ? 0xffff_fffe : sum;
 }

@@ -4,12 +4,22 @@ import type { Budget } from '../budget.ts';
 import type { FileSystem } from '../files/file-system.ts';
 import { GuestFiles } from '../files/guest-files.ts';
 import type { Findings } from '../findings.ts';
-import type { Conclusion, GuestOperatingSystem, WindowsDriver, WindowsGuest } from '../report.ts';
+import type {
+  Conclusion,
+  GuestOperatingSystem,
+  WindowsClock,
+  WindowsDriver,
+  WindowsGuest,
+} from '../report.ts';
 import type { FilledVolume } from '../volumes/volume.ts';
+import { controlSetName, controlSets, windowsClock } from './clock.ts';
 import { Hive } from './hive.ts';
 
 const SYSTEM_FOLDER = '/Windows/System32';
 const HIVE_FOLDER = `${SYSTEM_FOLDER}/config`;
+/** The registry of the machine: drivers, control sets, the time zone. */
+export const SYSTEM_HIVE = `${HIVE_FOLDER}/SYSTEM`;
+export const HIBERNATION_FILE = '/hiberfil.sys';
 const WHOLE_FILE = Number.MAX_SAFE_INTEGER;
 /** The first of Windows 11, which still says Windows 10 in its registry. */
 const WINDOWS_11_BUILD = 22000;
@@ -39,7 +49,8 @@ export async function inspectWindows(
   const system = await openHive('SYSTEM');
   const version = software && (await findings.guard(`${where}: SOFTWARE`, () => windowsVersion(software)));
   const settings = system && (await findings.guard(`${where}: SYSTEM`, () => machineSettings(system)));
-  const isHibernated = (await findings.guard(`${where}: /hiberfil.sys`, () => holdsSession(files))) ?? false;
+  const isHibernated =
+    (await findings.guard(`${where}: ${HIBERNATION_FILE}`, () => holdsSession(files))) ?? false;
   const drivers: WindowsDriver[] = [];
   for (const name of driverNames) {
     const path = `${SYSTEM_FOLDER}/drivers/${name}.sys`;
@@ -50,7 +61,7 @@ export async function inspectWindows(
   const windows: WindowsGuest = {
     ...(version?.build !== undefined && { build: version.build }),
     drivers,
-    ...(settings !== undefined && { realTimeIsUniversal: settings.realTimeIsUniversal }),
+    ...(settings !== undefined && { clock: settings.clock }),
     isHibernated,
   };
   judge(
@@ -93,25 +104,22 @@ async function windowsVersion(hive: Hive): Promise<{ name?: string; said: string
 /** What the control set that was in use says of the machine. */
 async function machineSettings(
   hive: Hive,
-): Promise<{ realTimeIsUniversal: boolean; startTypes: ReadonlyMap<string, number> }> {
-  const select = await hive.key(['Select']);
-  const current = select && (await hive.value(select, 'Current'));
-  const set = `ControlSet${String(typeof current === 'number' ? current : 1).padStart(3, '0')}`;
-  const zone = await hive.key([set, 'Control', 'TimeZoneInformation']);
-  const universal = zone && (await hive.value(zone, 'RealTimeIsUniversal'));
+): Promise<{ clock: WindowsClock; startTypes: ReadonlyMap<string, number> }> {
+  const { current = 1 } = await controlSets(hive);
+  const set = controlSetName(current);
   const startTypes = new Map<string, number>();
   for (const name of driverNames) {
     const service = await hive.key([set, 'Services', name]);
     const start = service && (await hive.value(service, 'Start'));
     if (typeof start === 'number') startTypes.set(name, start);
   }
-  return { realTimeIsUniversal: universal === 1, startTypes };
+  return { clock: await windowsClock(hive, set), startTypes };
 }
 
-/** The file is there as a rule; its first bytes say whether a session is kept in it. */
-async function holdsSession(files: GuestFiles): Promise<boolean> {
-  const head = await files.head('/hiberfil.sys', 4);
-  return /^hibr$/i.test(String.fromCharCode(...(head ?? [])));
+/** The file is there as a rule; its first bytes say whether a session is kept in it, or was not taken up to its end. */
+export async function holdsSession(files: GuestFiles): Promise<boolean> {
+  const head = await files.head(HIBERNATION_FILE, 4);
+  return /^(?:hibr|rstr)$/i.test(String.fromCharCode(...(head ?? [])));
 }
 
 function judge(windows: WindowsGuest, isDirty: boolean, where: string, findings: Findings): void {
@@ -125,16 +133,7 @@ function judge(windows: WindowsGuest, isDirty: boolean, where: string, findings:
       hint: 'shut it down with shutdown /s /f /t 0 or powercfg /h off, and copy the disk then',
     });
   }
-  if (windows.realTimeIsUniversal === false) {
-    findings.add({
-      severity: 'note',
-      code: 'WINDOWS_CLOCK_LOCAL',
-      where: `${where}: SYSTEM`,
-      message:
-        'Windows takes the hardware clock for local time: under a hypervisor whose clock is in UTC its time is wrong after each start',
-      hint: 'set the DWORD RealTimeIsUniversal to 1 below HKLM\\SYSTEM\\CurrentControlSet\\Control\\TimeZoneInformation, or give the machine a clock in local time',
-    });
-  }
+  if (windows.clock !== undefined) judgeClock(windows.clock, where, findings);
   if (isDirty) {
     findings.add({
       severity: 'note',
@@ -144,6 +143,35 @@ function judge(windows: WindowsGuest, isDirty: boolean, where: string, findings:
         'the registry was not written to its end: its logs hold newer changes, which were not looked at',
     });
   }
+}
+
+const CLOCK_HINT =
+  'gantry disk set-clock writes an image in which Windows takes it for UTC; in Windows itself, set the DWORD RealTimeIsUniversal to 1 below HKLM\\SYSTEM\\CurrentControlSet\\Control\\TimeZoneInformation';
+
+function judgeClock(clock: WindowsClock, where: string, findings: Findings): void {
+  const { holds, controlSet, timeZone } = clock;
+  if (holds === 'utc') return;
+  const place = { where: `${where}: SYSTEM, ${controlSet}`, severity: 'note' } as const;
+  const zone = timeZone === undefined ? '' : ` (${timeZone})`;
+  if (holds === 'local') {
+    findings.add({
+      ...place,
+      code: 'WINDOWS_CLOCK_LOCAL',
+      message: `Windows takes the hardware clock for local time${zone}: under a hypervisor or cloud whose clock is in UTC its time is wrong after each start`,
+      hint: `${CLOCK_HINT}; or give the machine a clock in local time`,
+    });
+    return;
+  }
+  findings.add({
+    ...place,
+    code: 'WINDOWS_CLOCK_UNKNOWN',
+    message: `RealTimeIsUniversal is ${valueText(clock)}, and not the DWORD 0 or 1: whether Windows takes the hardware clock for local time${zone} or for UTC is not documented`,
+    hint: CLOCK_HINT,
+  });
+}
+
+function valueText({ valueType, value }: WindowsClock): string {
+  return value === undefined ? `a ${valueType}` : String(value);
 }
 
 async function kernelArchitecture(
