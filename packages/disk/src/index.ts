@@ -1,4 +1,5 @@
 export { type OciDocument, ociDocumentWarnings, parseOciDocument } from './archives/oci/document.ts';
+export { type OvaDescriptor, readOvaDescriptor } from './archives/ova/read-descriptor.ts';
 export { type OvfDescription, type OvfDisk, type OvfFile, parseOvf } from './archives/ovf/envelope.ts';
 export { type TarMember, tarMembers } from './archives/tar/reader.ts';
 export { crc32c, joinedCrc32c } from './bytes/crc32c.ts';

@@ -14,6 +14,7 @@ import { memorySink, memorySource } from '../../io/memory.ts';
 import { fileSink } from '../../io/node-file.ts';
 import { noise, rawMember } from '../tar/tar.testkit.ts';
 import { ova } from './format.ts';
+import { readOvaDescriptor } from './read-descriptor.ts';
 
 const size = 5 * 2 ** 20 + 512;
 const runs = [
@@ -304,4 +305,70 @@ test('values that no machine has are refused', async () => {
       ova.plan?.(patternDisk(size, runs), { options: { [name]: value }, seed, baseName: 'd' });
     await assert.rejects(plan, { code: 'IMAGE_OPTION' }, name);
   }
+});
+
+const givenDescriptor = `\ufeff<?xml version="1.0" encoding="UTF-8"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:x="urn:x">
+  <!-- <File ovf:id="file1" ovf:href="comment" ovf:size="1"/> -->
+  <References><File ovf:id='file1' ovf:href='root é.qcow2' /></References>
+  <DiskSection><Info/><Disk ovf:capacity="7" ovf:capacityAllocationUnits="byte * 2^30" ovf:populatedSize="5" ovf:diskId="d" ovf:fileRef="file1" ovf:format="http://x/qcow"/><Disk ovf:diskId="empty" ovf:capacity="5"/></DiskSection>
+  <VirtualSystem ovf:id="vm"><Info/><Name>Web &amp; more</Name><x:Own ovf:required="false">kept é</x:Own></VirtualSystem>
+</Envelope>
+`;
+
+test('a descriptor that is given becomes that of the disk that is written, and stays as it is otherwise', async (context) => {
+  const folder = await testFolder(context);
+  const path = join(folder, 'x.ova');
+  const disk = patternDisk(size, runs);
+  await convert(disk, await fileSink(path), { format: 'ova', options: { descriptor: givenDescriptor } });
+  const bytes = await readFile(path);
+  assert.deepEqual((await ova.check?.(memorySource(bytes), { references }))?.findings, []);
+  await tool('tar', '-C', folder, '-xf', path);
+  const file = await readFile(join(folder, 'Web-more-disk1.vmdk'));
+  const { name, bytes: written } = await readOvaDescriptor(memorySource(bytes));
+  assert.equal(name, 'Web-more.ovf');
+  assert.deepEqual(Buffer.from(written), await readFile(join(folder, name)));
+  const expected = givenDescriptor
+    .slice(1)
+    .trimEnd()
+    .replace(` ovf:href='root é.qcow2' />`, ` ovf:href="Web-more-disk1.vmdk" ovf:size="${file.length}" />`)
+    .replace(' ovf:capacity="7"', ` ovf:capacity="${size}"`)
+    .replace('byte * 2^30', 'byte')
+    .replace(' ovf:populatedSize="5"', '')
+    .replace('http://x/qcow', 'http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized');
+  assert.equal(Buffer.from(written).toString().trimEnd(), expected);
+  const opened = await open(bytes);
+  assert.deepEqual([opened.warnings, opened.details.name], [[], 'Web & more']);
+  assert.equal(await diskDigest(opened), await diskDigest(disk));
+});
+
+test('a descriptor that does not describe one disk is refused, and so are options beside it', async () => {
+  const two = '<File ovf:id="file2" ovf:href="b"/></References>';
+  const whole = givenDescriptor.slice(1).trimEnd();
+  const filledUp = `${whole}<!--${'x'.repeat(2 ** 20 - Buffer.byteLength(whole) - 7)}-->`;
+  const refused: readonly (readonly [object, RegExp])[] = [
+    [{ descriptor: '<domain/>' }, /not <Envelope>/],
+    [{ descriptor: 'text' }, /is not the XML/],
+    [{ descriptor: '<Envelope/>' }, /0 files and 0 disks/],
+    [{ descriptor: givenDescriptor.replace('</References>', two) }, /2 files and 1 disks/],
+    [{ descriptor: givenDescriptor.replace('ovf:fileRef', 'ovf:parentRef="x" ovf:fileRef') }, /difference/],
+    [{ descriptor: givenDescriptor.replace("ovf:id='", `ovf:compression="gzip" ovf:id='`) }, /compressed/],
+    [{ descriptor: givenDescriptor.slice(1).replace('UTF-8', 'UTF-16') }, /UTF-16/],
+    [{ descriptor: filledUp }, /1 MiB is the most/],
+    [{ descriptor: givenDescriptor, cpus: '2' }, /cpus and descriptor/],
+  ];
+  for (const [options, message] of refused) {
+    const plan = async () =>
+      ova.plan?.(patternDisk(size, runs), { options: { ...options }, seed, baseName: 'd' });
+    await assert.rejects(plan, { code: 'IMAGE_OPTION', message });
+  }
+});
+
+test('the descriptor of an archive is read alone, and one without is refused', async () => {
+  const members = [rawMember('d.vmdk', 'not read'), rawMember('web.ovf', '<Envelope/>')];
+  const source = (...parts: Buffer[]) => memorySource(Buffer.concat(parts), 'x.ova');
+  const { name, bytes } = await readOvaDescriptor(source(...members));
+  assert.deepEqual([name, Buffer.from(bytes).toString()], ['web.ovf', '<Envelope/>']);
+  for (const parts of [members.slice(0, 1), [...members, rawMember('b.ovf', '')]])
+    await assert.rejects(readOvaDescriptor(source(...parts)), { code: 'IMAGE_MALFORMED' });
 });

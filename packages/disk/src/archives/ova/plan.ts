@@ -7,16 +7,24 @@ import { chosenValue } from '../../formats/options.ts';
 import { vmdk } from '../../formats/vmdk/format.ts';
 import { sha256 } from '../../io/node-hash.ts';
 import type { ImageStream } from '../../view/image-stream.ts';
+import { parseGivenDescriptor } from '../ovf/given-descriptor.ts';
 import { encodeOvf, type NewMachine } from '../ovf/new-descriptor.ts';
 import { encodeTarHeader, TAR_BLOCK_BYTES } from '../tar/header.ts';
 import { MODIFIED_AT_SECONDS } from '../tar/layout.ts';
 import { tarStream } from '../tar/stream.ts';
 import { manifestLine } from './manifest.ts';
-import { CPUS, FIRMWARE, MEMORY_MIB, NAME, OS } from './write-options.ts';
+import { CPUS, DESCRIPTOR, FIRMWARE, MEMORY_MIB, NAME, OS } from './write-options.ts';
 
 /** Of vSphere 8: a descriptor that asks for more is refused there. */
 const CPU_COUNT_MAX = 768;
 const MEMORY_MIB_MAX: number = 24 * 2 ** 20;
+
+/** What describes the machine: its name for the files, and the descriptor's bytes, of one length for every disk file. */
+interface Appliance {
+  readonly base: string;
+  readonly diskFileName: string;
+  encode(fileBytes: number): Uint8Array;
+}
 
 /**
  * An appliance of one disk for VMware: descriptor, streamOptimized VMDK, manifest. The descriptor and the tar
@@ -24,7 +32,7 @@ const MEMORY_MIB_MAX: number = 24 * 2 ** 20;
  */
 export async function planOva(disk: Disk, request: WriteRequest): Promise<ImageStream> {
   const { seed, baseName, signal } = request;
-  const machine = newMachine(disk, request);
+  const { base, diskFileName, encode } = applianceOf(disk, request);
   const image = await vmdk.plan?.(disk, {
     options: { subformat: 'streamOptimized' },
     seed,
@@ -32,33 +40,55 @@ export async function planOva(disk: Disk, request: WriteRequest): Promise<ImageS
     signal,
   });
   invariant(image?.kind === 'stream', 'a streamOptimized VMDK is a stream');
-  const base = memberBase(machine.name);
   const ovfName = `${base}.ovf`;
-  const descriptor = (imageBytes: number) => encodeOvf(machine, imageBytes);
-  const ovfBytes = descriptor(0).length;
+  const ovfBytes = encode(0).length;
   const headBytes = 2 * TAR_BLOCK_BYTES + roundUp(ovfBytes, TAR_BLOCK_BYTES);
   return tarStream('ova', image, {
     headBytes,
     head(imageBytes) {
       const head = new Uint8Array(headBytes);
       head.set(encodeTarHeader(ovfName, ovfBytes, MODIFIED_AT_SECONDS));
-      head.set(descriptor(imageBytes), TAR_BLOCK_BYTES);
-      head.set(
-        encodeTarHeader(machine.diskFileName, imageBytes, MODIFIED_AT_SECONDS),
-        headBytes - TAR_BLOCK_BYTES,
-      );
+      head.set(encode(imageBytes), TAR_BLOCK_BYTES);
+      head.set(encodeTarHeader(diskFileName, imageBytes, MODIFIED_AT_SECONDS), headBytes - TAR_BLOCK_BYTES);
       return head;
     },
     tailBytesMax: 2 * TAR_BLOCK_BYTES,
     tail(imageBytes, hash) {
-      const lines = [
-        manifestLine(ovfName, sha256(descriptor(imageBytes))),
-        manifestLine(machine.diskFileName, hash),
-      ];
+      const lines = [manifestLine(ovfName, sha256(encode(imageBytes))), manifestLine(diskFileName, hash)];
       return manifestMember(`${base}.mf`, lines);
     },
     newDigest: () => new Sha256(),
   });
+}
+
+function applianceOf(disk: Disk, request: WriteRequest): Appliance {
+  const text = request.options[DESCRIPTOR.name];
+  if (text === undefined) {
+    const machine = newMachine(disk, request);
+    const { diskFileName, name } = machine;
+    return { base: memberBase(name), diskFileName, encode: (fileBytes) => encodeOvf(machine, fileBytes) };
+  }
+  const said = [NAME, CPUS, MEMORY_MIB, FIRMWARE, OS].find(({ name }) => request.options[name] !== undefined);
+  if (said !== undefined) {
+    throw new ImageError('IMAGE_OPTION', `${said.name} and descriptor cannot be given together`, {
+      structure: `option ${said.name}`,
+      hint: `the descriptor already says it: leave ${said.name} away`,
+    });
+  }
+  const given = parseGivenDescriptor(text);
+  const base = memberBase(given.name ?? request.baseName);
+  const diskFileName = diskName(base);
+  const described = { fileName: diskFileName, virtualSizeBytes: shownBytes(disk) };
+  return { base, diskFileName, encode: (fileBytes) => given.encode(described, fileBytes) };
+}
+
+function diskName(base: string): string {
+  return `${base}-disk1.vmdk`;
+}
+
+/** A VMDK has whole sectors. */
+function shownBytes({ virtualSizeBytes }: Disk): number {
+  return roundUp(virtualSizeBytes, SECTOR_BYTES);
 }
 
 function manifestMember(name: string, lines: readonly Uint8Array[]): Uint8Array {
@@ -82,8 +112,8 @@ function newMachine(disk: Disk, request: WriteRequest): NewMachine {
     cpuCount: numberOption(request, CPUS, 2, 1, CPU_COUNT_MAX),
     memoryMib: numberOption(request, MEMORY_MIB, 2048, 4, MEMORY_MIB_MAX),
     firmware: chosenValue(request, FIRMWARE) === 'efi' ? 'efi' : 'bios',
-    virtualSizeBytes: roundUp(disk.virtualSizeBytes, SECTOR_BYTES),
-    diskFileName: `${memberBase(name)}-disk1.vmdk`,
+    virtualSizeBytes: shownBytes(disk),
+    diskFileName: diskName(memberBase(name)),
   };
 }
 

@@ -18,5 +18,9 @@ export const OS: FormatOption = {
   name: 'os',
   description: "operating system by VMware's name, such as debian11_64Guest; otherGuest64 when not given",
 };
+export const DESCRIPTOR: FormatOption = {
+  name: 'descriptor',
+  description: 'a whole OVF descriptor of one disk as a text, instead of the options above',
+};
 
-export const ovaOptions: readonly FormatOption[] = [NAME, CPUS, MEMORY_MIB, FIRMWARE, OS];
+export const ovaOptions: readonly FormatOption[] = [NAME, CPUS, MEMORY_MIB, FIRMWARE, OS, DESCRIPTOR];

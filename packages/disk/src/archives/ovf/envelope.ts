@@ -62,7 +62,7 @@ export function parseOvf(bytes: Uint8Array): OvfDescription {
 function only(root: XmlElement, name: string): XmlElement {
   const found = childrenOf(root, name);
   if (found.length > 1) throw malformed(`there are ${found.length} sections <${name}>`);
-  return found[0] ?? { name, attributes: new Map(), children: [], text: '' };
+  return found[0] ?? { name, attributes: new Map(), attributeRanges: new Map(), children: [], text: '' };
 }
 
 function fileOf(element: XmlElement): OvfFile {

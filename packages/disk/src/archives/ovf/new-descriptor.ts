@@ -14,7 +14,8 @@ export interface NewMachine {
   readonly diskFileName: string;
 }
 
-const DISK_FORMAT = 'http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized';
+/** The address that names what is written, and VMware compares. */
+export const DISK_FORMAT = 'http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized';
 /** ESXi 6.5 and everything since; older names of hardware bring older devices. */
 const HARDWARE = 'vmx-13';
 

@@ -4,11 +4,19 @@ import { OVF_BYTES_MAX, XML_ATTRIBUTE_COUNT_MAX, XML_DEPTH_MAX, XML_ELEMENT_COUN
 
 const STRUCTURE = 'OVF descriptor';
 
+/** A part of a text, in UTF-16 units; `to` is behind it. */
+export interface TextRange {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface XmlElement {
   /** Without its namespace prefix. */
   readonly name: string;
   /** By their names as they are written, prefix included. */
   readonly attributes: ReadonlyMap<string, string>;
+  /** Where the attributes stand in the text, with the blanks before them. */
+  readonly attributeRanges: ReadonlyMap<string, TextRange>;
   readonly children: readonly XmlElement[];
   /** The element's own text, in one piece. */
   readonly text: string;
@@ -89,19 +97,20 @@ class XmlParser {
       throw this.#limit(`of more than ${XML_ELEMENT_COUNT_MAX} elements`);
     }
     const attributes = new Map<string, string>();
-    for (
-      let found = this.#take(attributePattern);
-      found !== undefined;
-      found = this.#take(attributePattern)
-    ) {
+    const attributeRanges = new Map<string, TextRange>();
+    for (let from = this.#at; ; from = this.#at) {
+      const found = this.#take(attributePattern);
+      if (found === undefined) break;
       const [, name = '', double, single] = found;
       if (attributes.has(name)) throw this.#malformed(`the attribute ${name} stands there twice`);
       if (attributes.size === XML_ATTRIBUTE_COUNT_MAX) throw this.#limit('with too many attributes');
       attributes.set(name, this.#decoded(double ?? single ?? ''));
+      attributeRanges.set(name, { from, to: this.#at });
     }
     const end = this.#take(tagEnd);
     if (end === undefined) throw this.#malformed(`<${writtenName}> is not well formed`);
-    const element = { name: localName(writtenName), writtenName, attributes, children: [], text: '' };
+    const name = localName(writtenName);
+    const element = { name, writtenName, attributes, attributeRanges, children: [], text: '' };
     return { element, isEmpty: end[1] === '/' };
   }
 
