@@ -243,7 +243,7 @@ test('no page calls a command that does not exist', () => {
     );
     const calls = [...blocks.flatMap((block) => block.split('\n')), ...codeWords(text)];
     for (const call of calls) {
-      const [, words] = /^\s*(?:\$ )?(?:npx )?(gantry [a-z][a-z-]*(?: [a-z]+)?)/.exec(call) ?? [];
+      const [, words] = /^\s*(?:\$ )?(?:npx )?(gantry [a-z][a-z-]*(?: [a-z]+(?:-[a-z]+)*)?)/.exec(call) ?? [];
       if (words === undefined) continue;
       const isKnown = verbs.some((verb) => verb === words || words.startsWith(`${verb} `));
       assert.ok(isKnown || verbs.some((verb) => verb.startsWith(`${words} `)), `${path}: ${call}`);

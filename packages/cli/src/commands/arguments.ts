@@ -48,3 +48,10 @@ export function parseLength(text: string): number {
   if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
   throw new InvalidArgumentError('Write a number of bytes.');
 }
+
+/** A number of things, or of one of them, from 1. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('Write a whole number above 0.');
+}

@@ -1,10 +1,18 @@
 import { dirname } from 'node:path';
-import { type Consumer, convertFiles, fileSink, requireSizeFor, workInCallingThread } from '@gantry/disk';
+import {
+  type Consumer,
+  convertFiles,
+  type Disk,
+  fileSink,
+  requireSizeFor,
+  workInCallingThread,
+} from '@gantry/disk';
 import type { Context } from '../../context.ts';
 import { requireNoTerminal, streamPlan } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { targetPath } from '../../output/target-file.ts';
+import type { Plain } from '../../output/yaml.ts';
 import {
   type ConsumerOption,
   chosenTarget,
@@ -16,7 +24,7 @@ import { ImageFiles, type ImageFilesOptions, type OpenImage, selectedBy } from '
 import { plannedLength, planTarget, planTargetFiles, type TargetOptions } from './plan.ts';
 import { baseNameOf, plannedFiles, TargetFiles } from './target-files.ts';
 
-interface ConvertOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
+export interface ConvertOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
   readonly from?: string;
   readonly to?: string;
   readonly dryRun?: boolean;
@@ -42,7 +50,14 @@ export async function run(
     if (consumer !== undefined) requireSizeFor(consumer, image.disk.virtualSizeBytes);
     if (options.dryRun === true) await showPlan(context, files, image, target, format, options);
     else if (target === '-') await writeOut(context, files, image, format, options);
-    else await writeFile(context, files, image, target, format, options, consumer);
+    else {
+      const { record, lines } = await writeDisk(context, files, image.disk, target, {
+        format,
+        options,
+        consumer,
+      });
+      await context.output.record(record, lines);
+    }
   } finally {
     await files.close();
   }
@@ -102,16 +117,21 @@ async function writeOut(
   await files.requireUnchanged();
 }
 
-async function writeFile(
-  context: Context,
+/** What a disk is written as: see `chosenTarget`. */
+export interface WrittenForm {
+  readonly format: string;
+  readonly options: TargetOptions;
+  readonly consumer: Consumer | undefined;
+}
+
+/** Writes a disk of the open files to a target; what there is to say of it. */
+export async function writeDisk(
+  { signal, progress }: Context,
   files: ImageFiles,
-  { disk }: OpenImage,
+  disk: Disk,
   target: string,
-  format: string,
-  options: ConvertOptions,
-  consumer: Consumer | undefined,
-): Promise<void> {
-  const { signal, progress } = context;
+  { format, options, consumer }: WrittenForm,
+): Promise<{ readonly record: { readonly [key: string]: Plain }; readonly lines: readonly string[] }> {
   const places = new TargetFiles(target, files.localFiles);
   const openSink = async (name: string) => {
     const { path, isFirst } = await places.place(name);
@@ -139,8 +159,10 @@ async function writeFile(
     file: places.shown(name),
     lengthBytes: bytes,
   }));
-  await context.output.record(
-    shown.length > 1 ? { ...record, files: shown } : record,
-    shown.map((each) => `wrote ${printable(each.file)} as ${format}: ${exactSizeText(each.lengthBytes)}`),
-  );
+  return {
+    record: shown.length > 1 ? { ...record, files: shown } : record,
+    lines: shown.map(
+      (each) => `wrote ${printable(each.file)} as ${format}: ${exactSizeText(each.lengthBytes)}`,
+    ),
+  };
 }

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { action, collect } from '../action.ts';
-import { compressOption, formatOption, parseLength, parseSeed } from '../arguments.ts';
+import { compressOption, formatOption, parseCount, parseLength, parseSeed } from '../arguments.ts';
 
 const fromOption = () =>
   new Option('--from <format>', 'format of the source; found by its mark when not given');
@@ -25,6 +25,11 @@ const sourceLengthOption = () =>
   );
 
 const CONSUMERS = 'virtualbox, vmware, hyper-v, azure, aws, oci, ims, qemu or proxmox';
+const seedOption = () =>
+  new Option('--seed <hex>', '32 bytes that identifiers in the file derive from; random').argParser(
+    parseSeed,
+  );
+
 const forOption = (description: string) => new Option('--for <consumer>', `${description}: ${CONSUMERS}`);
 
 const FILE =
@@ -110,6 +115,7 @@ export function addDiskCommands(program: Command): void {
     .action(action(() => import('./compare.ts')));
   addConvert(disk);
   addMeasure(disk);
+  addSetClock(disk);
   addServe(disk);
   disk
     .command('digest')
@@ -170,11 +176,7 @@ function addConvert(disk: Command): void {
     .addOption(sourceLengthOption())
     .addOption(formatOption())
     .addOption(compressOption())
-    .addOption(
-      new Option('--seed <hex>', '32 bytes that identifiers in the file derive from; random').argParser(
-        parseSeed,
-      ),
-    )
+    .addOption(seedOption())
     .option('--dry-run', 'print what would be written, with its exact size')
     .addOption(referenceOption())
     .addOption(referencesFromOption())
@@ -208,4 +210,44 @@ function addMeasure(disk: Command): void {
     .addOption(referencesFromOption())
     .addHelpText('after', '\nExample:\n  gantry disk measure vm.vmdk --to qcow2\n')
     .action(action(() => import('./measure.ts')));
+}
+
+function addSetClock(disk: Command): void {
+  disk
+    .command('set-clock')
+    .description('make the Windows on a disk take the hardware clock for UTC, as clouds and QEMU have it')
+    .argument('<source>', FILE)
+    .argument('[target]', 'file to write the changed image to, replaced only when complete')
+    .option('--dry-run', 'print the changes, and make none')
+    .addOption(
+      new Option('--partition <number>', 'the Windows that is meant, where there are several').argParser(
+        parseCount,
+      ),
+    )
+    .option('--in-place', 'change a raw file itself; needs --undo')
+    .option(
+      '--undo <file>',
+      'keep what takes the changes back in this new file, written before they are made',
+    )
+    .option('--apply-undo <file>', 'take changes back, also those that were not all made')
+    .option('--to <format>', "format to write; by the target's name when not given")
+    .addOption(forOption('write what this one takes best'))
+    .addOption(fromOption())
+    .addOption(snapshotOption())
+    .addOption(memberOption())
+    .addOption(sourceLengthOption())
+    .addOption(formatOption())
+    .addOption(compressOption())
+    .addOption(seedOption())
+    .addOption(referenceOption())
+    .addOption(referencesFromOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  gantry disk set-clock vm.vmdk --dry-run\n' +
+        '  gantry disk set-clock vm.vmdk vm.qcow2\n' +
+        '  gantry disk set-clock vm.raw --in-place --undo vm.undo.json\n' +
+        '  gantry disk set-clock vm.raw --in-place --apply-undo vm.undo.json\n',
+    )
+    .action(action(() => import('./set-clock.ts')));
 }
