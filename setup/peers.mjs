@@ -29,6 +29,8 @@ const peers = {
   cpio: 'makes the archives of an initramfs',
   lz4: 'compresses an initramfs as some kernels have it',
   genisoimage: 'makes CDs that can be started from',
+  syslinux: 'makes disks that a BIOS starts from',
+  'syslinux-common': 'see syslinux',
   'grub-common': 'grub-mkimage makes boot loaders, as the next two do',
   'grub-pc-bin': 'see grub-common: for a BIOS',
   'grub-efi-amd64-bin': 'see grub-common: for UEFI',

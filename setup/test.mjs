@@ -6,6 +6,7 @@ import {
   projectEnvironment,
   root,
 } from './dependencies.mjs';
+import { ensureGuestPackages } from './guests.mjs';
 import { ensurePeers } from './peers.mjs';
 
 if (process.argv[2] === '--list') {
@@ -14,6 +15,7 @@ if (process.argv[2] === '--list') {
 }
 ensureDependencies();
 ensurePeers();
+ensureGuestPackages();
 buildAccelerator({ required: true });
 bundleCommand();
 
