@@ -50,7 +50,8 @@ export async function startServiceWithOci(
   options: Partial<ServeOptions> = {},
 ): Promise<ServiceWithOci> {
   const dataFolder = await mkdtemp(join(tmpdir(), 'gantry-oci-'));
-  const settings = { dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal', ...options };
+  const hypervisor = 'none';
+  const settings = { dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal', hypervisor, ...options } as const;
   let running = await serve(settings);
   const clients: { close(): void }[] = [];
   t.after(async () => {

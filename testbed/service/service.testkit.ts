@@ -59,7 +59,11 @@ export class ServiceProcess {
   }
 
   /** `wrapper` runs the service under another command, such as prlimit with its arguments. */
-  static async start(dataFolder: string, wrapper: readonly string[] = []): Promise<ServiceProcess> {
+  static async start(
+    dataFolder: string,
+    wrapper: readonly string[] = [],
+    moreFlags: readonly string[] = [],
+  ): Promise<ServiceProcess> {
     const launcher = join(root, 'packages/cli/bin/gantry.mjs');
     const flags = [
       '--data',
@@ -70,6 +74,7 @@ export class ServiceProcess {
       '127.0.0.1',
       '--log-level',
       'error',
+      ...moreFlags,
     ];
     const [program = '', ...args] = [...wrapper, process.execPath, launcher, 'serve', ...flags];
     // The command of whoever works in this clone must not find it.

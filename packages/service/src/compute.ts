@@ -3,14 +3,17 @@ import type { Database } from './db/database.ts';
 import { findJobSecret, updateJobSecret } from './db/repositories/job-secrets.ts';
 import type { Access } from './domain/access.ts';
 import { CapabilitySchemas } from './domain/capability-schemas.ts';
+import { captureHandler } from './domain/capture-job.ts';
 import { DomainError } from './domain/errors.ts';
 import { exportHandler } from './domain/export-job.ts';
-import { captureHandler, ImageCaptures } from './domain/image-captures.ts';
+import { type HostLimits, HostQuota } from './domain/host-quota.ts';
+import { ImageCaptures } from './domain/image-captures.ts';
 import { ImageExports } from './domain/image-exports.ts';
 import { ImageImports } from './domain/image-imports.ts';
 import { ImageShapes } from './domain/image-shapes.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
+import { instanceLanes } from './domain/instance-jobs.ts';
 import { Instances } from './domain/instances.ts';
 import { ownObjectAddress } from './domain/object-address.ts';
 import { ObjectSources } from './domain/object-sources.ts';
@@ -25,7 +28,9 @@ import type { TagPolicy } from './domain/tags.ts';
 import type { ImageViews } from './domain/views.ts';
 import { Volumes } from './domain/volumes.ts';
 import type { JobHandlers } from './jobs/handler.ts';
+import type { JobLane } from './jobs/lanes.ts';
 import type { JobQueue } from './jobs/queue.ts';
+import type { Machines } from './machines/machines.ts';
 import type { Vault } from './vault/vault.ts';
 
 export interface ComputeParts {
@@ -42,6 +47,10 @@ export interface ComputeParts {
   readonly allowNetworks: readonly string[];
   readonly imageSizeMaxBytes: number | undefined;
   readonly shapes: readonly Shape[] | undefined;
+  readonly machines: Machines;
+  readonly hostLimits: HostLimits;
+  /** How long guests have to end by themselves where nobody says; default 15 minutes, as in OCI. */
+  readonly graceMs: number | undefined;
   readonly wake: () => void;
 }
 
@@ -59,6 +68,8 @@ export interface Compute {
   readonly objectSources: ObjectSources;
   readonly shapes: readonly Shape[];
   readonly handlers: JobHandlers;
+  /** Jobs that do not wait for those. */
+  readonly lanes: readonly JobLane[];
   /** Forgets what was deleted a while ago. */
   readonly tidy: () => Promise<void>;
 }
@@ -66,14 +77,19 @@ export interface Compute {
 /** The largest boot volume of OCI; a service of one's own has no reason to stop at OCI's 400 GB for imports. */
 const IMAGE_SIZE_MAX_BYTES: number = 32 * 1024 ** 4;
 
+/** OCI's SOFTSTOP and SOFTRESET end a guest by force after that. */
+const GRACE_MS: number = 15 * 60_000;
+
 export function makeCompute(parts: ComputeParts): Compute {
-  const { database, vault, access, objects, region, shapes = knownShapes } = parts;
+  const { database, access, objects, region, shapes = knownShapes } = parts;
   const images = new Images(parts);
   const imports = new ImageImports({ ...parts, images });
   const streamImports = new StreamImports(parts.queue, images, imports);
-  const volumes = new Volumes(database, access);
+  const quota = new HostQuota(parts.hostLimits);
+  const volumes = new Volumes({ ...parts, images, quota });
   const imageShapes = new ImageShapes(database, images);
-  const instances = new Instances({ ...parts, volumes, imageShapes, shapes });
+  const graceMs = parts.graceMs ?? GRACE_MS;
+  const instances = new Instances({ ...parts, volumes, imageShapes, shapes, quota, graceMs });
   const guard = { allow: [...parts.allowNetworks, ...peerHosts(region)] };
   const common = {
     ...parts,
@@ -94,7 +110,7 @@ export function makeCompute(parts: ComputeParts): Compute {
       requireAddress: (url) => void requireGuardedAddress(url, guard),
     }),
     exports: new ImageExports({ ...parts, images }),
-    captures: new ImageCaptures({ ...parts, images, instances }),
+    captures: new ImageCaptures({ ...parts, images, instances, graceMs }),
     capabilitySchemas: new CapabilitySchemas({ ...parts, images }),
     handlers: {
       'image-import': importHandler({
@@ -111,8 +127,11 @@ export function makeCompute(parts: ComputeParts): Compute {
         secretOf: (jobId) => findJobSecret(database.kysely, jobId),
         keepSecret: (jobId, secret) => updateJobSecret(database.kysely, jobId, secret),
       }),
-      'image-capture': captureHandler({ database, vault }),
     },
+    lanes: [
+      { handlers: { 'image-capture': captureHandler({ ...parts, shapes }) } },
+      ...instanceLanes({ ...parts, shapes }),
+    ],
     async tidy() {
       await images.tidy();
       await instances.tidy();

@@ -40,8 +40,10 @@ import { VaultJobs, vaultCheckHandler, vaultGcHandler } from './domain/vault-job
 import { ImageViews } from './domain/views.ts';
 import { Idempotency } from './jobs/idempotency.ts';
 import { JobQueue } from './jobs/queue.ts';
-import { JobRunner } from './jobs/runner.ts';
+import { jobLanes } from './jobs/lanes.ts';
 import { type ListenAddress, notToBeHad, parseListeners, reachableAddress } from './listen.ts';
+import { parseInstanceNetwork } from './machines/instance-network.ts';
+import { Machines, machinePaths } from './machines/machines.ts';
 import { makeObjectStorage } from './object-storage.ts';
 import type { RunningService, ServeOptions } from './settings.ts';
 import { findManifest } from './vault/manifests.ts';
@@ -60,6 +62,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../packag
 export async function serve(options: ServeOptions): Promise<RunningService> {
   const listen = parseListeners(options.listen);
   const region = await readRegion(options);
+  const network = parseInstanceNetwork(options.instanceNetwork ?? 'isolated');
   const logger = pino({ level: options.logLevel ?? 'info' }, pino.destination({ dest: 2, sync: true }));
   const closers: (() => Promise<unknown>)[] = [];
   const closeAll = async () => {
@@ -112,8 +115,20 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
           (await findManifest(database.kysely, manifestId))?.disk_digest ?? undefined,
       },
     });
+    const machines = await Machines.open({
+      database,
+      vault,
+      logger,
+      hypervisor: options.hypervisor ?? 'qemu',
+      network,
+      ...machinePaths(folder.path),
+    });
+    closers.push(() => machines.close());
     const compute: Compute = makeCompute({
       database,
+      machines,
+      hostLimits: options.instanceLimits ?? {},
+      graceMs: options.instanceGraceMs,
       vault,
       views,
       bytes,
@@ -128,17 +143,17 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       shapes: await readShapes(options.shapesFile),
       wake: () => runner.wake(),
     });
-    const runner = new JobRunner({
-      queue,
-      logger,
-      soleWorker: true,
-      handlers: {
-        ...compute.handlers,
-        ...storage.handlers,
-        'vault-check': vaultCheckHandler(vault),
-        'vault-gc': vaultGcHandler(vault, views, database),
+    const runner = jobLanes({ queue, logger }, [
+      {
+        handlers: {
+          ...compute.handlers,
+          ...storage.handlers,
+          'vault-check': vaultCheckHandler(vault),
+          'vault-gc': vaultGcHandler(vault, views, database),
+        },
       },
-    });
+      ...compute.lanes,
+    ]);
     const jobs = new Jobs(queue, access);
     const idempotency = new Idempotency(database.kysely);
     await idempotency.forgetUnanswered();
@@ -171,6 +186,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       verifyToken: (token) => verifyToken(database.kysely, token),
       ...storage,
       ...compute,
+      region,
       idempotency,
       jobs,
       vaultJobs: new VaultJobs(queue, access),

@@ -1,3 +1,5 @@
+import type { HostLimits } from './domain/host-quota.ts';
+
 /** What the operator decides when the service is started. */
 export interface ServeOptions {
   /** Everything that the service keeps stands here; made when absent. One process at a time. */
@@ -20,6 +22,14 @@ export interface ServeOptions {
   readonly peers?: readonly string[] | undefined;
   /** A file whose bytes the services of all regions share, to ask each other on behalf of a user. */
   readonly realmKeyFile?: string | undefined;
+  /** What runs instances; `none`: they are records. Default `qemu`. */
+  readonly hypervisor?: 'qemu' | 'none' | undefined;
+  /** `isolated`, `nat` or `bridge=NAME`; default `isolated`. */
+  readonly instanceNetwork?: string | undefined;
+  /** What all instances together may take of the host (domain/host-quota.ts). */
+  readonly instanceLimits?: HostLimits | undefined;
+  /** How long a guest that is asked to end has, where nobody says; default 15 minutes. */
+  readonly instanceGraceMs?: number | undefined;
 }
 
 export interface RunningService {

@@ -17,6 +17,8 @@ export type IdKind =
   | 'ins'
   | 'vol'
   | 'vat'
+  | 'coh'
+  | 'cap'
   | 'man'
   | 'seg'
   | 'job';

@@ -25,6 +25,8 @@ export interface Schema {
   volumes: VolumeRow;
   instances: InstanceRow;
   volume_attachments: VolumeAttachmentRow;
+  console_histories: ConsoleHistoryRow;
+  screen_tickets: ScreenTicketRow;
   manifests: ManifestRow;
   manifest_chunks: ManifestChunkRow;
   vault_identity: VaultIdentityRow;
@@ -259,6 +261,13 @@ export interface ImageRow extends TagColumns {
   launch_options_json: string | null;
   /** JSON of an archive's capability data, kept as it came. */
   capabilities_json: string | null;
+  /** The same for all images of one point in time of an instance. */
+  capture_id: string | null;
+  /** That point in time, and how the disk was then. Null for an image that no instance was made into. */
+  captured_at_ms: number | null;
+  consistency: 'shutdown' | 'agent' | 'crash' | null;
+  /** JSON of { boots, architecture, launchMode, warnings }: what was seen on the disk. */
+  proposal_json: string | null;
   version: number;
   created_at_ms: number;
   /** Deleted images stay readable for a while. */
@@ -294,8 +303,13 @@ export interface VolumeRow extends TagColumns {
   kind: 'boot' | 'block';
   name: string;
   size_bytes: number;
-  /** Its content; null for an empty volume. */
+  /** Its content, or what shows through where its file holds nothing; null when that is zeros. */
   manifest_id: string | null;
+  /**
+   * Null: it has no file and is its manifest. `overlay`: a file holds what differs from the manifest. `whole`: the
+   * file holds all of it.
+   */
+  file_state: 'overlay' | 'whole' | null;
   /** The image that it was made from. */
   image_id: string | null;
   availability_domain: string;
@@ -314,7 +328,13 @@ export interface InstanceRow extends TagColumns {
   /** JSON of { ocpus, memoryInGBs, … }. */
   shape_config_json: string | null;
   image_id: string | null;
-  state: string;
+  /** As it was seen last; while a job works on the instance, the instance's state follows from that. */
+  power_state: 'RUNNING' | 'STOPPED';
+  /** Why it has that power, where somebody said so. */
+  power_reason: string | null;
+  /** What it takes of the host while it runs. */
+  cpu_count: number;
+  memory_bytes: number;
   /** JSON of a map of text: SSH keys, user data. */
   metadata_json: string;
   launch_mode: string | null;
@@ -333,6 +353,28 @@ export interface VolumeAttachmentRow {
   volume_id: string;
   created_at_ms: number;
   detached_at_ms: number | null;
+}
+
+/** What a serial port had said when somebody asked for it to be kept. */
+export interface ConsoleHistoryRow extends TagColumns {
+  id: string;
+  tenancy_id: string;
+  compartment_id: string;
+  instance_id: string;
+  name: string;
+  availability_domain: string;
+  content: Uint8Array;
+  version: number;
+  created_at_ms: number;
+}
+
+/** Lets a browser, which sends no headers, open one screen or console once. */
+export interface ScreenTicketRow {
+  ticket_sha256: string;
+  instance_id: string;
+  user_id: string;
+  kind: 'screen' | 'console';
+  expires_at_ms: number;
 }
 
 export interface ManifestRow {

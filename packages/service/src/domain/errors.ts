@@ -14,6 +14,8 @@ export const domainErrorCodes = [
   'PRECONDITION_FAILED',
   'RANGE_NOT_SATISFIABLE',
   'TOO_LARGE',
+  /** It would take more of the host than instances may have together. */
+  'QUOTA',
   /** An idempotency key came again with another request. */
   'IDEMPOTENCY_MISMATCH',
   /** An idempotency key came again while its first request still runs. */

@@ -31,8 +31,17 @@ export interface Image {
   /** The same until something of it changes. Without quotes. */
   readonly etag: string;
   readonly createdAtMs: number;
+  /** Of an image of an instance that had been started: the point in time that it is of. */
+  readonly capture: ImageCapture | undefined;
   /** Undefined while its content is not there. */
   readonly content: ImageContent | undefined;
+}
+
+export interface ImageCapture {
+  /** The same for all images of one point in time. */
+  readonly id: string;
+  readonly takenAtMs: number;
+  readonly consistency: 'shutdown' | 'agent' | 'crash';
 }
 
 export interface ImageContent {
@@ -65,8 +74,18 @@ export function toImage(row: ImageWithState): Image {
     jobId: row.job_id ?? undefined,
     etag: etagOfVersion(row.version),
     createdAtMs: row.created_at_ms,
+    capture: captureOf(row),
     content: contentOf(row),
   };
+}
+
+function captureOf({
+  capture_id: id,
+  captured_at_ms: takenAtMs,
+  consistency,
+}: ImageWithState): ImageCapture | undefined {
+  if (id === null || takenAtMs === null || consistency === null) return undefined;
+  return { id, takenAtMs, consistency };
 }
 
 function contentOf(row: ImageWithState): ImageContent | undefined {

@@ -39,6 +39,7 @@ import {
 import type { LaunchMode, LaunchOptionsInput } from './launch-options.ts';
 import { type LaunchRequest, launchOf, requireSize } from './launch-rules.ts';
 import { requireSamplesEqual } from './samples.ts';
+import { proposalJson } from './seen-guest.ts';
 
 export const importInput = z.object({
   imageId: z.string(),
@@ -313,6 +314,7 @@ async function finishImage(
         now?.operating_system_version || (now?.operating_system ? '' : system.version) || '',
       launch_mode: launch.launchMode,
       launch_options_json: JSON.stringify(launch),
+      proposal_json: proposalJson(proposal),
       capabilities_json:
         facts?.imageCapabilities === undefined ? null : JSON.stringify(facts.imageCapabilities),
     });

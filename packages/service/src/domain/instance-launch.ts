@@ -1,18 +1,25 @@
 import type { LaunchOptions } from '@gantry/machine';
 import type { Principal } from '../auth/tokens.ts';
 import type { VolumeRow } from '../db/schema.ts';
+import { wholeSectors } from '../machines/volume-disk.ts';
 import { DomainError } from './errors.ts';
 import { requireStored } from './image.ts';
 import type { ImageShapes } from './image-shapes.ts';
 import type { LaunchOptionsInput } from './launch-options.ts';
 import { requireVirtualShape } from './launch-rules.ts';
-import { requireShape, type Shape, type ShapeConfig, shapeConfigOf } from './shapes.ts';
+import { requireShape, type Shape, type ShapeConfig, type ShapeRequest, shapeConfigOf } from './shapes.ts';
 import type { Tags } from './tags.ts';
 import type { Volumes } from './volumes.ts';
 
 /** What an instance shall start from. */
 export type LaunchSource =
-  | { readonly kind: 'image'; readonly imageId: string; readonly bootVolumeBytes?: number | undefined }
+  | {
+      readonly kind: 'image';
+      readonly imageId: string;
+      /** By default the image's own size, and no less than the next. */
+      readonly bootVolumeBytes?: number | undefined;
+      readonly bootVolumeBytesMin?: number | undefined;
+    }
   | { readonly kind: 'bootVolume'; readonly volumeId: string };
 
 export interface LaunchRequest {
@@ -20,17 +27,19 @@ export interface LaunchRequest {
   readonly availabilityDomain: string;
   readonly name?: string | undefined;
   readonly shape?: string | undefined;
-  readonly shapeConfig?: Partial<ShapeConfig> | undefined;
+  readonly shapeConfig?: ShapeRequest | undefined;
   readonly source: LaunchSource;
   /** Over those of the image. */
   readonly launchOptions?: LaunchOptionsInput | undefined;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags?: Partial<Tags> | undefined;
+  /** Copies the whole disk before it is started, instead of meanwhile. */
+  readonly materialize?: boolean | undefined;
 }
 
 /** What a launch comes to. */
 export interface LaunchPlan {
-  readonly shape: string;
+  readonly shape: Shape;
   readonly shapeConfig: ShapeConfig;
   readonly imageId: string | undefined;
   readonly launchOptions: LaunchOptions | undefined;
@@ -46,8 +55,8 @@ interface LaunchParts {
   readonly shapes: readonly Shape[];
 }
 
-/** OCI's boot volumes are no smaller. */
-const BOOT_VOLUME_BYTES_MIN: number = 50 * 1024 ** 3;
+/** Of a flexible shape that nobody chose. */
+const MODEST: ShapeConfig = { ocpus: 1, memoryInGBs: 2 };
 
 /** Throws NOT_FOUND, FORBIDDEN, CONFLICT for an image that is not there yet, INVALID for a shape that does not go. */
 export async function planLaunch(
@@ -57,14 +66,15 @@ export async function planLaunch(
 ): Promise<LaunchPlan> {
   const [first] = parts.shapes;
   const shape = requireShape(parts.shapes, request.shape ?? first?.name ?? '');
-  const shapeConfig = shapeConfigOf(shape, request.shapeConfig ?? {});
+  const isModest = request.shape === undefined && shape.flexible !== undefined;
+  const shapeConfig = shapeConfigOf(shape, { ...(isModest && MODEST), ...request.shapeConfig });
   const from = await startOf(parts, principal, request);
   if (from.imageId !== undefined) await parts.imageShapes.requireFits(from.imageId, shape.name);
   requireVirtualShape(shape.name, from.isImported);
   const { launchOptions } = request;
   return {
     ...from,
-    shape: shape.name,
+    shape,
     shapeConfig,
     launchOptions:
       launchOptions === undefined
@@ -95,8 +105,8 @@ async function startOf(
   }
   const image = requireStored(await images.get(principal, source.imageId, 'read'));
   const { manifestId, virtualSizeBytes } = image.content;
-  const least = Math.max(virtualSizeBytes, BOOT_VOLUME_BYTES_MIN);
-  const { bootVolumeBytes: sizeBytes = least } = source;
+  const least = Math.max(virtualSizeBytes, source.bootVolumeBytesMin ?? 0);
+  const sizeBytes = wholeSectors(source.bootVolumeBytes ?? least);
   if (sizeBytes < virtualSizeBytes) {
     throw new DomainError('INVALID', `a boot volume of ${sizeBytes} bytes is too small for this image`, {
       hint: `it needs ${virtualSizeBytes}`,

@@ -1,65 +1,63 @@
-import type { LaunchOptions } from '@gantry/machine';
 import type { Updateable } from 'kysely';
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
-import { lockImage } from '../db/repositories/images.ts';
+import { findImage, lockImage } from '../db/repositories/images.ts';
 import {
   findInstance,
   forgetInstances,
   type InstanceListing,
+  type InstanceWithState,
   insertInstance,
   listInstances,
   lockInstance,
   updateInstance,
 } from '../db/repositories/instances.ts';
 import {
+  attachedVolumes,
   detachVolumes,
   insertVolume,
   insertVolumeAttachment,
-  listVolumeAttachments,
   updateVolume,
 } from '../db/repositories/volumes.ts';
 import type { GrantVerb, InstanceRow, VolumeRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
+import { toJsonValue } from '../json.ts';
+import { machineOf } from '../machines/instance-machine.ts';
+import type { Machines } from '../machines/machines.ts';
 import type { Access } from './access.ts';
 import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
+import type { HostQuota } from './host-quota.ts';
 import { noImage } from './image.ts';
 import type { ImageShapes } from './image-shapes.ts';
 import { DELETED_KEPT_MS } from './images.ts';
+import {
+  currentInstance,
+  hostShareOf,
+  type Instance,
+  noInstance,
+  requireIdle,
+  toInstance,
+} from './instance.ts';
+import { factsOf } from './instance-facts.ts';
 import { type LaunchPlan, type LaunchRequest, planLaunch } from './instance-launch.ts';
+import { type InstanceAction, type PowerRequest, powerJobOf } from './instance-power.ts';
 import type { EtagList } from './object-conditions.ts';
-import { requireShape, type Shape, type ShapeConfig, shapeConfigOf } from './shapes.ts';
+import { requireShape, type Shape, type ShapeRequest, shapeConfigOf } from './shapes.ts';
 import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
-import { etagOfVersion, requireVersion } from './versions.ts';
+import { requireVersion } from './versions.ts';
 import type { Volumes } from './volumes.ts';
 
-export interface Instance {
-  readonly id: string;
-  readonly compartmentId: string;
-  readonly name: string;
-  readonly availabilityDomain: string;
-  readonly shape: string;
-  readonly shapeConfig: ShapeConfig;
-  readonly imageId: string | undefined;
-  /** `STOPPED` while nothing runs it, `TERMINATED`. */
-  readonly state: string;
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly launchMode: string | undefined;
-  readonly launchOptions: LaunchOptions | undefined;
-  readonly tags: Tags;
-  readonly etag: string;
-  readonly createdAtMs: number;
-}
+export type { Instance };
 
 export interface InstanceChanges {
   readonly name?: string | undefined;
   readonly shape?: string | undefined;
-  readonly shapeConfig?: Partial<ShapeConfig> | undefined;
+  readonly shapeConfig?: ShapeRequest | undefined;
   readonly metadata?: Readonly<Record<string, string>> | undefined;
   readonly tags?: Partial<Tags> | undefined;
 }
@@ -72,14 +70,19 @@ export interface InstanceParts {
   readonly volumes: Volumes;
   readonly imageShapes: ImageShapes;
   readonly shapes: readonly Shape[];
+  readonly machines: Machines;
+  readonly quota: HostQuota;
+  /** How long a guest has to end by itself before it is ended, where nobody says. */
+  readonly graceMs: number;
+  readonly wake: () => void;
 }
 
 /** Of all metadata together, as OCI bounds it. */
 const METADATA_BYTES_MAX = 32_000;
 
 /**
- * Instances as records: what was launched of which image, with which devices. Nothing runs them yet, so that each is
- * stopped from its begin.
+ * Instances: what was launched of which image, with which devices, and what is done to them. Jobs do it, each alone with
+ * its instance. Without a hypervisor they are records, stopped from their begin.
  */
 export class Instances {
   readonly #parts: InstanceParts;
@@ -113,7 +116,7 @@ export class Instances {
     return toInstance(await this.requireRow(principal, id, 'inspect'));
   }
 
-  async requireRow(principal: Principal, id: string, verb: GrantVerb): Promise<InstanceRow> {
+  async requireRow(principal: Principal, id: string, verb: GrantVerb): Promise<InstanceWithState> {
     const row = await findInstance(this.#parts.database.kysely, principal.tenancyId, id);
     if (row === undefined) throw noInstance(id);
     await this.#parts.access.demand(principal, verb, 'instances', row.compartment_id, () => noInstance(id));
@@ -121,26 +124,36 @@ export class Instances {
   }
 
   /**
-   * Makes an instance of an image or of a boot volume; a boot volume of an image has its blocks in common with it.
-   * The image may be exported meanwhile. Throws NOT_FOUND, FORBIDDEN, CONFLICT for what is not there yet or attached
-   * elsewhere, INVALID for a shape that the image does not go with.
+   * Makes an instance of an image or of a boot volume, and starts it; a boot volume of an image has its blocks in
+   * common with it. The image may be exported meanwhile. Throws NOT_FOUND, FORBIDDEN, CONFLICT for what is not there
+   * yet or attached elsewhere, INVALID for a shape that the image does not go with, QUOTA, and IMAGE_UNSUPPORTED for
+   * what cannot be run here.
    */
   async launch(
     principal: Principal,
     request: LaunchRequest,
   ): Promise<{ readonly instance: Instance; readonly job: Job }> {
-    const { access, tags, database } = this.#parts;
+    const { access, tags, database, machines, quota, wake } = this.#parts;
     await access.demand(principal, 'manage', 'instances', request.compartmentId, () =>
       noCompartment(request.compartmentId),
     );
     requireMetadataSize(request.metadata);
     const checked = await tags.check(principal, request.tags ?? {});
     const plan = await planLaunch(this.#parts, principal, request);
-    return inTransaction(database.kysely, async (transaction) => {
+    const row = newInstance(principal, request, plan, checked);
+    const volume = plan.volume ?? newBootVolume(row, plan);
+    const isRun = machines.running !== undefined;
+    if (isRun) await this.#requireRunnable(row, volume);
+    const launched = await inTransaction(database.kysely, async (transaction) => {
       await requireCompartment(transaction, principal.tenancyId, request.compartmentId);
+      if (isRun) {
+        await quota.requireRun(transaction, { cpuCount: row.cpu_count, memoryBytes: row.memory_bytes });
+        if (plan.volume === undefined) await quota.requireVolume(transaction, volume.size_bytes);
+      }
       if (plan.volume === undefined) await requireImageThere(transaction, principal, plan);
-      const row = await writeInstance(transaction, principal, request, plan, checked);
-      const volume = await this.#bootVolume(transaction, row, plan);
+      await insertInstance(transaction, row);
+      if (plan.volume === undefined) await insertVolume(transaction, volume);
+      else await this.#parts.volumes.take(transaction, plan.volume);
       await insertVolumeAttachment(transaction, {
         id: newId('vat'),
         tenancy_id: row.tenancy_id,
@@ -151,15 +164,23 @@ export class Instances {
         created_at_ms: row.created_at_ms,
         detached_at_ms: null,
       });
-      const job = await this.#record(transaction, principal, row, 'LaunchInstance', 'created', [
-        `the instance ${row.name} has the boot volume ${volume.id}`,
-        'no hypervisor is connected to this service: the instance is recorded, and stopped',
-      ]);
-      return { instance: toInstance(row), job };
+      const job = isRun
+        ? await this.#start(transaction, principal, row, 'instance-launch', {
+            operation: 'LaunchInstance',
+            action: 'created',
+            input: { copies: request.materialize === true },
+          })
+        : await this.#record(transaction, principal, row, 'LaunchInstance', 'created', [
+            `the instance ${row.name} has the boot volume ${volume.id}`,
+            'no hypervisor is connected to this service: the instance is recorded, and stopped',
+          ]);
+      return { instance: await currentInstance(transaction, row.id), job };
     });
+    wake();
+    return launched;
   }
 
-  /** Throws NOT_FOUND, PRECONDITION_FAILED, INVALID. */
+  /** Throws NOT_FOUND, PRECONDITION_FAILED, INVALID, and CONFLICT for the shape of an instance that runs. */
   async update(
     principal: Principal,
     id: string,
@@ -172,7 +193,11 @@ export class Instances {
     if (changes.metadata !== undefined) requireMetadataSize(changes.metadata);
     const shaped = await this.#reshaped(before, changes);
     return inTransaction(database.kysely, async (transaction) => {
-      await this.#locked(transaction, principal, id, ifMatch);
+      const now = await this.#locked(transaction, principal, id, ifMatch);
+      if (shaped.shape !== undefined && now.state !== 'STOPPED')
+        throw new DomainError('CONFLICT', `the instance ${id} is ${now.state}: its shape cannot be changed`, {
+          hint: 'stop it first',
+        });
       const row = await updateInstance(transaction, id, {
         ...(changes.name !== undefined && { name: changes.name }),
         ...(changes.metadata !== undefined && { metadata_json: JSON.stringify(changes.metadata) }),
@@ -180,39 +205,74 @@ export class Instances {
         ...tagColumns(checked),
       });
       const job = await this.#record(transaction, principal, row, 'UpdateInstance', 'updated', []);
-      return { instance: toInstance(row), job };
+      return { instance: await currentInstance(transaction, id), job };
     });
   }
 
   /**
-   * Ends an instance; its boot volume goes with it unless it is to be kept. It stays readable, as terminated, for a
-   * day. Throws NOT_FOUND, PRECONDITION_FAILED.
+   * Ends an instance; its boot volume goes with it unless it is to be kept, other volumes stay. It stays readable, as
+   * terminated, for a day. Asked again while it is being terminated, it gives the same job. Throws NOT_FOUND,
+   * PRECONDITION_FAILED, CONFLICT.
    */
   async terminate(
     principal: Principal,
     id: string,
     options: { readonly keepsBootVolume: boolean; readonly ifMatch?: EtagList | undefined },
   ): Promise<Job> {
+    const { database, machines, queue, wake } = this.#parts;
     await this.requireRow(principal, id, 'manage');
-    return inTransaction(this.#parts.database.kysely, async (transaction) => {
-      await this.#locked(transaction, principal, id, options.ifMatch);
-      const nowMs = Date.now();
-      const lines = await this.#releaseVolumes(transaction, principal.tenancyId, id, nowMs, options);
-      const row = await updateInstance(transaction, id, { state: 'TERMINATED', deleted_at_ms: nowMs });
-      return this.#record(transaction, principal, row, 'TerminateInstance', 'deleted', lines);
+    const isRun = machines.running !== undefined;
+    const { job, removed } = await inTransaction(database.kysely, async (transaction) => {
+      const row = await this.#locked(transaction, principal, id, options.ifMatch);
+      if (row.state === 'TERMINATING' && row.busy_job_id !== null)
+        return { job: await queue.get(principal.tenancyId, row.busy_job_id), removed: [] };
+      requireIdle(row);
+      if (!isRun) return this.#terminateRecord(transaction, principal, row, options);
+      const { keepsBootVolume } = options;
+      const started = await this.#start(transaction, principal, row, 'instance-terminate', {
+        operation: 'TerminateInstance',
+        action: 'deleted',
+        input: { keepsBootVolume },
+      });
+      return { job: started, removed: [] };
     });
+    for (const volumeId of removed) await machines.files.remove(volumeId);
+    wake();
+    return job;
   }
 
-  /** Throws CONFLICT, always: there is nothing to start, stop or reset yet. */
-  async act(principal: Principal, id: string, action: string): Promise<never> {
+  /**
+   * Starts to start, stop or reset it. Throws NOT_FOUND, FORBIDDEN, PRECONDITION_FAILED, QUOTA, and CONFLICT when its
+   * state does not allow that, a job works on it, or there is nothing that could do it.
+   */
+  async act(
+    principal: Principal,
+    id: string,
+    action: InstanceAction,
+    request: PowerRequest & { readonly ifMatch?: EtagList | undefined } = {},
+  ): Promise<{ readonly instance: Instance; readonly job: Job }> {
+    const { database, machines, quota, shapes, graceMs, wake } = this.#parts;
     await this.requireRow(principal, id, 'use');
-    throw new DomainError(
-      'CONFLICT',
-      `${action} is not possible: no hypervisor is connected to this service`,
-      {
-        hint: 'export the image of the instance, and start it where there is one',
-      },
-    );
+    machines.require();
+    const acted = await inTransaction(database.kysely, async (transaction) => {
+      const row = await this.#locked(transaction, principal, id, request.ifMatch);
+      requireIdle(row);
+      const { kind, input } = powerJobOf(row, action, request.graceMs ?? graceMs);
+      if (kind === 'instance-start') {
+        const share = hostShareOf(requireShape(shapes, row.shape), JSON.parse(row.shape_config_json ?? '{}'));
+        await quota.requireRun(transaction, { cpuCount: share.cpu_count, memoryBytes: share.memory_bytes });
+        await updateInstance(transaction, id, share);
+      }
+      const operation = `InstanceAction ${action}`;
+      const job = await this.#start(transaction, principal, row, kind, {
+        operation,
+        action: 'updated',
+        input,
+      });
+      return { instance: await currentInstance(transaction, id), job };
+    });
+    wake();
+    return acted;
   }
 
   /** Forgets what was terminated a day ago. */
@@ -224,51 +284,41 @@ export class Instances {
     if (changes.shape === undefined && changes.shapeConfig === undefined) return {};
     const shape = requireShape(this.#parts.shapes, changes.shape ?? before.shape);
     if (before.image_id !== null) await this.#parts.imageShapes.requireFits(before.image_id, shape.name);
-    const kept: Partial<ShapeConfig> =
+    const kept: ShapeRequest =
       changes.shape === undefined || changes.shape === before.shape
         ? JSON.parse(before.shape_config_json ?? '{}')
         : {};
     const config = shapeConfigOf(shape, { ...kept, ...changes.shapeConfig });
-    return { shape: shape.name, shape_config_json: JSON.stringify(config) };
+    return { shape: shape.name, shape_config_json: JSON.stringify(config), ...hostShareOf(shape, config) };
   }
 
-  async #bootVolume(transaction: Queries, row: InstanceRow, plan: LaunchPlan): Promise<VolumeRow> {
-    if (plan.volume !== undefined) return this.#parts.volumes.take(transaction, plan.volume);
-    const volume: VolumeRow = {
-      id: newId('vol'),
-      tenancy_id: row.tenancy_id,
-      compartment_id: row.compartment_id,
-      kind: 'boot',
-      name: `${row.name} (Boot Volume)`,
-      size_bytes: plan.sizeBytes,
-      manifest_id: plan.manifestId,
-      image_id: row.image_id,
-      availability_domain: row.availability_domain,
-      freeform_tags_json: '{}',
-      defined_tags_json: '{}',
-      version: 1,
-      created_at_ms: row.created_at_ms,
-      deleted_at_ms: null,
-    };
-    await insertVolume(transaction, volume);
-    return volume;
+  /** Throws IMAGE_UNSUPPORTED and IMAGE_OPTION for what the hypervisor cannot run, QUOTA for a disk that has no room. */
+  async #requireRunnable(row: InstanceRow, volume: VolumeRow): Promise<void> {
+    const { machines, shapes, database } = this.#parts;
+    const { driver } = machines.require();
+    const image = await findImage(database.kysely, row.tenancy_id, row.image_id ?? '');
+    const facts = factsOf({ shapes, machines }, row, [volume], image?.operating_system);
+    await driver.check(machineOf(facts));
+    if (volume.manifest_id !== null && volume.file_state !== 'whole')
+      await machines.files.requireRoom(volume.manifest_id);
   }
 
-  async #releaseVolumes(
+  async #terminateRecord(
     transaction: Queries,
-    tenancyId: string,
-    instanceId: string,
-    nowMs: number,
+    principal: Principal,
+    row: InstanceWithState,
     { keepsBootVolume }: { readonly keepsBootVolume: boolean },
-  ): Promise<string[]> {
-    const listing = { tenancyId, kind: 'boot', instanceId, isAttached: true, limit: 100 } as const;
-    const attached = (await listVolumeAttachments(transaction, listing)).items;
-    await detachVolumes(transaction, instanceId, nowMs);
-    if (keepsBootVolume) return attached.map(({ volume_id }) => `the boot volume ${volume_id} is kept`);
-    for (const { volume_id } of attached) {
-      await updateVolume(transaction, volume_id, { deleted_at_ms: nowMs, manifest_id: null });
-    }
-    return attached.map(({ volume_id }) => `the boot volume ${volume_id} is deleted`);
+  ): Promise<{ readonly job: Job; readonly removed: readonly string[] }> {
+    if (row.power_state === 'RUNNING')
+      throw new DomainError('CONFLICT', `the instance ${row.id} runs, and no hypervisor is connected`, {
+        hint: 'start the service with --hypervisor qemu first',
+      });
+    const nowMs = Date.now();
+    const removed = await releaseVolumes(transaction, row.id, nowMs, keepsBootVolume);
+    const ended = await updateInstance(transaction, row.id, { deleted_at_ms: nowMs });
+    const lines = removed.map((volumeId) => `the boot volume ${volumeId} is deleted`);
+    const job = await this.#record(transaction, principal, ended, 'TerminateInstance', 'deleted', lines);
+    return { job, removed };
   }
 
   async #locked(
@@ -276,12 +326,39 @@ export class Instances {
     { tenancyId }: Principal,
     id: string,
     ifMatch: EtagList | undefined,
-  ): Promise<InstanceRow> {
+  ): Promise<InstanceWithState> {
     const row = await lockInstance(transaction, tenancyId, id);
     if (row === undefined) throw noInstance(id);
     if (row.deleted_at_ms !== null) throw new DomainError('CONFLICT', `the instance ${id} is terminated`);
     requireVersion(ifMatch, row.version);
     return row;
+  }
+
+  /** Starts a job that has the instance to itself. */
+  #start(
+    transaction: Queries,
+    { userId, tenancyId }: Principal,
+    row: InstanceRow,
+    kind: string,
+    job: {
+      readonly operation: string;
+      readonly action: 'created' | 'updated' | 'deleted';
+      readonly input: object;
+    },
+  ): Promise<Job> {
+    const { operation, action, input } = job;
+    return this.#parts.queue.create(
+      {
+        tenancyId,
+        userId,
+        kind,
+        compartmentId: row.compartment_id,
+        operation,
+        resources: [{ resourceId: row.id, entityType: 'instance', action }],
+        input: toJsonValue({ instanceId: row.id, ...input }),
+      },
+      transaction,
+    );
   }
 
   #record(
@@ -315,24 +392,25 @@ async function requireImageThere(
   if (image === undefined || image.manifest_id !== manifestId) throw noImage(imageId);
 }
 
-async function writeInstance(
-  transaction: Queries,
+function newInstance(
   { tenancyId }: Principal,
   request: LaunchRequest,
   plan: LaunchPlan,
   tags: Tags,
-): Promise<InstanceRow> {
+): InstanceRow {
   const id = newId('ins');
-  const row: InstanceRow = {
+  return {
     id,
     tenancy_id: tenancyId,
     compartment_id: request.compartmentId,
     name: request.name ?? `instance-${id.slice(-8)}`,
     availability_domain: request.availabilityDomain,
-    shape: plan.shape,
+    shape: plan.shape.name,
     shape_config_json: JSON.stringify(plan.shapeConfig),
     image_id: plan.imageId ?? null,
-    state: 'STOPPED',
+    power_state: 'STOPPED',
+    power_reason: null,
+    ...hostShareOf(plan.shape, plan.shapeConfig),
     metadata_json: JSON.stringify(request.metadata),
     launch_mode: plan.launchOptions?.launchMode ?? null,
     launch_options_json: plan.launchOptions === undefined ? null : JSON.stringify(plan.launchOptions),
@@ -341,35 +419,45 @@ async function writeInstance(
     created_at_ms: Date.now(),
     deleted_at_ms: null,
   };
-  await insertInstance(transaction, row);
-  return row;
+}
+
+function newBootVolume(row: InstanceRow, plan: LaunchPlan): VolumeRow {
+  return {
+    id: newId('vol'),
+    tenancy_id: row.tenancy_id,
+    compartment_id: row.compartment_id,
+    kind: 'boot',
+    name: `${row.name} (Boot Volume)`,
+    size_bytes: plan.sizeBytes,
+    manifest_id: plan.manifestId,
+    file_state: null,
+    image_id: row.image_id,
+    availability_domain: row.availability_domain,
+    freeform_tags_json: '{}',
+    defined_tags_json: '{}',
+    version: 1,
+    created_at_ms: row.created_at_ms,
+    deleted_at_ms: null,
+  };
+}
+
+/** Takes all volumes from an instance that ends; gives those that go with it. */
+export async function releaseVolumes(
+  transaction: Queries,
+  instanceId: string,
+  nowMs: number,
+  keepsBootVolume: boolean,
+): Promise<string[]> {
+  const attached = await attachedVolumes(transaction, instanceId);
+  await detachVolumes(transaction, instanceId, nowMs);
+  if (keepsBootVolume) return [];
+  const boot = attached.filter(({ attachment }) => attachment.kind === 'boot').map(({ volume }) => volume.id);
+  for (const id of boot) await updateVolume(transaction, id, { deleted_at_ms: nowMs, manifest_id: null });
+  return boot;
 }
 
 function requireMetadataSize(metadata: Readonly<Record<string, string>>): void {
   const sizeBytes = Buffer.byteLength(JSON.stringify(metadata));
   if (sizeBytes <= METADATA_BYTES_MAX) return;
   throw new DomainError('INVALID', `all metadata together has at most ${METADATA_BYTES_MAX} bytes`);
-}
-
-function noInstance(id: string): DomainError {
-  return new DomainError('NOT_FOUND', `there is no instance ${id}`);
-}
-
-function toInstance(row: InstanceRow): Instance {
-  return {
-    id: row.id,
-    compartmentId: row.compartment_id,
-    name: row.name,
-    availabilityDomain: row.availability_domain,
-    shape: row.shape,
-    shapeConfig: JSON.parse(row.shape_config_json ?? '{"ocpus":1,"memoryInGBs":1}'),
-    imageId: row.image_id ?? undefined,
-    state: row.state,
-    metadata: JSON.parse(row.metadata_json),
-    launchMode: row.launch_mode ?? undefined,
-    launchOptions: row.launch_options_json === null ? undefined : JSON.parse(row.launch_options_json),
-    tags: tagsOf(row),
-    etag: etagOfVersion(row.version),
-    createdAtMs: row.created_at_ms,
-  };
 }

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { sql } from 'kysely';
+import { pino } from 'pino';
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import { forEachEngine } from '../db/engines.testkit.ts';
@@ -9,11 +13,14 @@ import { insertImage, markImageDeleted } from '../db/repositories/images.ts';
 import { compartmentRow, imageRow, makeTenancy, makeUser } from '../db/repositories/rows.testkit.ts';
 import { locksRows, type Queries } from '../db/transactions.ts';
 import { JobQueue } from '../jobs/queue.ts';
+import { Machines, machinePaths } from '../machines/machines.ts';
 import { createManifest, deleteManifest } from '../vault/manifests.ts';
+import { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import { Buckets } from './buckets.ts';
 import { CapabilitySchemas } from './capability-schemas.ts';
 import { globalCapabilities } from './global-capabilities.ts';
+import { HostQuota } from './host-quota.ts';
 import { ImageImports } from './image-imports.ts';
 import { ImageShapes } from './image-shapes.ts';
 import { Images } from './images.ts';
@@ -54,15 +61,35 @@ function inWorld(name: string, body: (world: World) => Promise<void>): void {
     const parts = { database, access, tags, queue, views: undefined as never, wake() {} };
     const images = new Images(parts);
     const imageShapes = new ImageShapes(database, images);
-    const volumes = new Volumes(database, access);
-    await body({
+    const folder = await mkdtemp(join(tmpdir(), 'gantry-moments-'));
+    const vault = await Vault.open({ folder: join(folder, 'vault'), database });
+    const logger = pino({ level: 'silent' });
+    const machines = await Machines.open({
+      database,
+      vault,
+      logger,
+      hypervisor: 'none',
+      network: { kind: 'isolated' },
+      ...machinePaths(folder),
+    });
+    const quota = new HostQuota();
+    const volumes = new Volumes({ ...parts, images, machines, quota });
+    const world: World = {
       database,
       principal,
       compartmentId: compartment.id,
       buckets: new Buckets(database, access, tags),
       images,
       imports: new ImageImports({ ...parts, images }),
-      instances: new Instances({ ...parts, volumes, imageShapes, shapes: knownShapes }),
+      instances: new Instances({
+        ...parts,
+        volumes,
+        imageShapes,
+        shapes: knownShapes,
+        machines,
+        quota,
+        graceMs: 0,
+      }),
       capabilitySchemas: new CapabilitySchemas({ ...parts, images }),
       during: async (first, second) => {
         const { kysely } = database;
@@ -75,7 +102,14 @@ function inWorld(name: string, body: (world: World) => Promise<void>): void {
         });
         return outcome.started;
       },
-    });
+    };
+    try {
+      await body(world);
+    } finally {
+      await machines.close();
+      await vault.close();
+      await rm(folder, { recursive: true });
+    }
   });
 }
 

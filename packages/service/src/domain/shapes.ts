@@ -70,6 +70,12 @@ export interface ShapeConfig {
   readonly memoryInGBs: number;
 }
 
+/** The same as somebody asks for it; what is left open is by the shape. */
+export interface ShapeRequest {
+  readonly ocpus?: number | undefined;
+  readonly memoryInGBs?: number | undefined;
+}
+
 /** Throws INVALID for a name that is none here. */
 export function requireShape(shapes: readonly Shape[], name: string): Shape {
   const shape = shapes.find((each) => each.name === name);
@@ -80,10 +86,7 @@ export function requireShape(shapes: readonly Shape[], name: string): Shape {
 }
 
 /** What an instance gets of a shape. Throws INVALID for more than it has, and for choices that a fixed one gives not. */
-export function shapeConfigOf(
-  shape: Shape,
-  asked: { readonly ocpus?: number | undefined; readonly memoryInGBs?: number | undefined },
-): ShapeConfig {
+export function shapeConfigOf(shape: Shape, asked: ShapeRequest): ShapeConfig {
   const { ocpus = shape.ocpus } = asked;
   const isChosen = asked.ocpus !== undefined || asked.memoryInGBs !== undefined;
   if (shape.flexible === undefined) {

@@ -12,7 +12,11 @@ import type { ImageViews } from './views.ts';
 
 const checkInput = z.object({ data: z.boolean() });
 /** Where import and export jobs name the manifest that they need. */
-const manifestHolder = z.object({ manifestId: z.string() });
+const manifestHolder = z.object({
+  manifestId: z.string().optional(),
+  /** Of jobs with several disks. */
+  manifestIds: z.array(z.string()).optional(),
+});
 
 /** The vault's upkeep as jobs. It serves all tenancies, so only the operator starts it. */
 export class VaultJobs {
@@ -75,7 +79,10 @@ async function manifestsInUse(database: Database): Promise<string[]> {
   for (const job of await liveJobs(database.kysely)) {
     for (const json of [job.input_json, job.checkpoint_json]) {
       const holder = manifestHolder.safeParse(json === null ? null : JSON.parse(json));
-      if (holder.success) manifestIds.push(holder.data.manifestId);
+      if (!holder.success) continue;
+      const { manifestId, manifestIds: several = [] } = holder.data;
+      manifestIds.push(...several);
+      if (manifestId !== undefined) manifestIds.push(manifestId);
     }
   }
   return manifestIds;

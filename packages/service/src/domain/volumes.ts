@@ -1,10 +1,14 @@
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
+import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
+import { lockImage } from '../db/repositories/images.ts';
 import {
   type AttachmentListing,
+  attachmentsOf,
   findVolume,
   forgetVolumes,
+  insertVolume,
   listVolumeAttachments,
   listVolumes,
   lockVolume,
@@ -13,21 +17,29 @@ import {
 } from '../db/repositories/volumes.ts';
 import type { GrantVerb, VolumeAttachmentRow, VolumeRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
+import type { Machines } from '../machines/machines.ts';
+import { wholeSectors } from '../machines/volume-disk.ts';
 import type { Access } from './access.ts';
-import { noCompartment } from './compartments.ts';
+import { noCompartment, requireCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
-import { DELETED_KEPT_MS } from './images.ts';
+import type { HostQuota } from './host-quota.ts';
+import { noImage, requireStored } from './image.ts';
+import { DELETED_KEPT_MS, type Images } from './images.ts';
 import type { EtagList } from './object-conditions.ts';
-import { type Tags, tagsOf } from './tags.ts';
+import { type TagPolicy, type Tags, tagColumns, tagsOf } from './tags.ts';
 import { etagOfVersion, requireVersion } from './versions.ts';
 
 export interface Volume {
   readonly id: string;
+  /** What an instance starts from, or one beside it. */
+  readonly kind: 'boot' | 'block';
   readonly compartmentId: string;
   readonly name: string;
   readonly sizeBytes: number;
   /** The image that it was made from. */
   readonly imageId: string | undefined;
+  /** Whether it needs nothing of the vault. */
+  readonly isFilled: boolean;
   readonly availabilityDomain: string;
   readonly state: 'available' | 'deleted';
   readonly tags: Tags;
@@ -38,6 +50,7 @@ export interface Volume {
 /** That a volume is, or was, an instance's. */
 export interface VolumeAttachment {
   readonly id: string;
+  readonly kind: 'boot' | 'block';
   readonly compartmentId: string;
   readonly instanceId: string;
   readonly volumeId: string;
@@ -46,18 +59,87 @@ export interface VolumeAttachment {
   readonly createdAtMs: number;
 }
 
-type InCompartment<Listing> = Omit<Listing, 'tenancyId' | 'compartmentIds' | 'kind'> & {
+export interface NewVolume {
+  readonly compartmentId: string;
+  readonly availabilityDomain: string;
+  readonly name?: string | undefined;
+  /** By default the image's size; an empty volume needs one. */
+  readonly sizeBytes?: number | undefined;
+  /** What it holds from its begin; nothing when absent. */
+  readonly imageId?: string | undefined;
+  readonly tags?: Partial<Tags> | undefined;
+}
+
+export interface VolumeParts {
+  readonly database: Database;
+  readonly access: Access;
+  readonly tags: TagPolicy;
+  readonly images: Images;
+  readonly machines: Machines;
+  readonly quota: HostQuota;
+}
+
+/** OCI's largest volume. */
+const SIZE_BYTES_MAX: number = 32 * 1024 ** 4;
+
+type InCompartment<Listing> = Omit<Listing, 'tenancyId' | 'compartmentIds'> & {
   readonly compartmentId?: string | undefined;
 };
 
-/** Boot volumes: the disks that instances start from. Each has its image's blocks in common with it. */
+/** Disks of instances: those that they start from, and others. One that is made of an image has its blocks in common. */
 export class Volumes {
+  readonly #parts: VolumeParts;
   readonly #database: Database;
   readonly #access: Access;
 
-  constructor(database: Database, access: Access) {
-    this.#database = database;
-    this.#access = access;
+  constructor(parts: VolumeParts) {
+    this.#parts = parts;
+    this.#database = parts.database;
+    this.#access = parts.access;
+  }
+
+  /**
+   * Makes a volume that no instance starts from: empty, or as an image is. Throws NOT_FOUND, FORBIDDEN, CONFLICT,
+   * INVALID, QUOTA.
+   */
+  async create(principal: Principal, request: NewVolume): Promise<Volume> {
+    const { images, tags, quota } = this.#parts;
+    const { compartmentId, imageId } = request;
+    const { tenancyId } = principal;
+    await this.#access.demand(principal, 'manage', 'volumes', compartmentId, () =>
+      noCompartment(compartmentId),
+    );
+    const checked = await tags.check(principal, request.tags ?? {});
+    const content =
+      imageId === undefined ? undefined : requireStored(await images.get(principal, imageId, 'read')).content;
+    const sizeBytes = requireVolumeSize(request.sizeBytes, content?.virtualSizeBytes);
+    const id = newId('vol');
+    const row: VolumeRow = {
+      id,
+      tenancy_id: tenancyId,
+      compartment_id: compartmentId,
+      kind: 'block',
+      name: request.name ?? `volume-${id.slice(-8)}`,
+      size_bytes: sizeBytes,
+      manifest_id: content?.manifestId ?? null,
+      file_state: null,
+      image_id: imageId ?? null,
+      availability_domain: request.availabilityDomain,
+      ...tagColumns(checked),
+      version: 1,
+      created_at_ms: Date.now(),
+      deleted_at_ms: null,
+    };
+    await inTransaction(this.#database.kysely, async (transaction) => {
+      await requireCompartment(transaction, tenancyId, compartmentId);
+      await quota.requireVolume(transaction, sizeBytes);
+      if (imageId !== undefined) {
+        const image = await lockImage(transaction, tenancyId, imageId);
+        if (image === undefined || image.manifest_id !== content?.manifestId) throw noImage(imageId);
+      }
+      await insertVolume(transaction, row);
+    });
+    return toVolume(row);
   }
 
   async list(principal: Principal, listing: InCompartment<VolumeListing>): Promise<Page<Volume>> {
@@ -67,7 +149,6 @@ export class Volumes {
     const { tenancyId } = principal;
     const page = await listVolumes(this.#database.kysely, {
       ...selection,
-      kind: 'boot',
       tenancyId,
       compartmentIds,
     });
@@ -89,6 +170,7 @@ export class Volumes {
       await this.#requireDetached(transaction, row);
       await updateVolume(transaction, id, { deleted_at_ms: Date.now(), manifest_id: null });
     });
+    await this.#parts.machines.files.remove(id);
   }
 
   /** A volume that an instance may be launched from. Throws NOT_FOUND, FORBIDDEN, CONFLICT. */
@@ -118,11 +200,10 @@ export class Volumes {
     const { tenancyId } = principal;
     const page = await listVolumeAttachments(this.#database.kysely, {
       ...selection,
-      kind: 'boot',
       tenancyId,
       compartmentIds,
     });
-    const items = [];
+    const items: VolumeAttachment[] = [];
     for (const row of page.items) {
       const volume = await findVolume(this.#database.kysely, tenancyId, row.volume_id);
       items.push(toAttachment(row, volume));
@@ -130,11 +211,24 @@ export class Volumes {
     return { items, next: page.next };
   }
 
+  /** What an instance has now: what it starts from first. Throws NOT_FOUND. */
+  async attachedTo(principal: Principal, instanceId: string): Promise<VolumeAttachment[]> {
+    const found = await this.attachments(principal, { instanceId, isAttached: true, limit: 1000 });
+    const byTime = [...found.items].reverse();
+    return [...byTime.filter(({ kind }) => kind === 'boot'), ...byTime.filter(({ kind }) => kind === 'block')];
+  }
+
+  /** Which instance has each of these volumes, as far as one does. */
+  async holders(volumeIds: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const rows = await attachmentsOf(this.#database.kysely, volumeIds);
+    return new Map(rows.map(({ volume_id, instance_id }) => [volume_id, instance_id]));
+  }
+
   /** Throws NOT_FOUND. */
   async attachment(principal: Principal, id: string): Promise<VolumeAttachment> {
     const [found] = (await this.attachments(principal, { id, limit: 1 })).items;
     if (found !== undefined) return found;
-    throw new DomainError('NOT_FOUND', `there is no boot volume attachment ${id}`);
+    throw new DomainError('NOT_FOUND', `there is no volume attachment ${id}`);
   }
 
   /** Forgets what was deleted a day ago. */
@@ -158,36 +252,44 @@ export class Volumes {
     queries: Queries,
     { tenancy_id: tenancyId, id: volumeId }: VolumeRow,
   ): Promise<void> {
-    const listing = { tenancyId, kind: 'boot', volumeId, isAttached: true, limit: 1 } as const;
+    const listing = { tenancyId, volumeId, isAttached: true, limit: 1 } as const;
     const [attachment] = (await listVolumeAttachments(queries, listing)).items;
     if (attachment === undefined) return;
-    throw new DomainError(
-      'CONFLICT',
-      `the boot volume ${volumeId} is attached to ${attachment.instance_id}`,
-      {
-        hint: 'terminate that instance with preserveBootVolume first',
-      },
-    );
+    const isBoot = attachment.kind === 'boot';
+    throw new DomainError('CONFLICT', `the volume ${volumeId} is attached to ${attachment.instance_id}`, {
+      hint: isBoot ? 'terminate that instance, and keep its boot volume' : 'detach it first',
+    });
   }
 
   async #row(principal: Principal, id: string, verb: GrantVerb): Promise<VolumeRow> {
     const row = await findVolume(this.#database.kysely, principal.tenancyId, id);
-    if (row === undefined || row.kind !== 'boot') throw noVolume(id);
+    if (row === undefined) throw noVolume(id);
     await this.#access.demand(principal, verb, 'volumes', row.compartment_id, () => noVolume(id));
     return row;
   }
 }
 
 function noVolume(id: string): DomainError {
-  return new DomainError('NOT_FOUND', `there is no boot volume ${id}`);
+  return new DomainError('NOT_FOUND', `there is no volume ${id}`);
+}
+
+/** Throws INVALID for an empty volume without a size, and for one that its image does not fit into. */
+function requireVolumeSize(asked: number | undefined, contentBytes: number | undefined): number {
+  const sizeBytes = wholeSectors(asked ?? contentBytes ?? 0);
+  if (sizeBytes > 0 && sizeBytes <= SIZE_BYTES_MAX && sizeBytes >= (contentBytes ?? 0)) return sizeBytes;
+  throw new DomainError('INVALID', `a volume of ${sizeBytes} bytes is not made`, {
+    hint: `it has 1 to ${SIZE_BYTES_MAX} bytes, and at least ${contentBytes ?? 1}`,
+  });
 }
 
 function toVolume(row: VolumeRow): Volume {
   return {
     id: row.id,
+    kind: row.kind,
     compartmentId: row.compartment_id,
     name: row.name,
     sizeBytes: row.size_bytes,
+    isFilled: row.file_state === 'whole' || row.manifest_id === null,
     imageId: row.image_id ?? undefined,
     availabilityDomain: row.availability_domain,
     state: row.deleted_at_ms === null ? 'available' : 'deleted',
@@ -200,6 +302,7 @@ function toVolume(row: VolumeRow): Volume {
 function toAttachment(row: VolumeAttachmentRow, volume: VolumeRow | undefined): VolumeAttachment {
   return {
     id: row.id,
+    kind: row.kind,
     compartmentId: row.compartment_id,
     instanceId: row.instance_id,
     volumeId: row.volume_id,

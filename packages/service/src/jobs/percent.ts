@@ -2,6 +2,8 @@
 const phases: Readonly<Record<string, Readonly<Record<string, readonly [from: number, to: number]>>>> = {
   'image-import': { open: [0, 1], check: [1, 5], copy: [5, 70], verify: [70, 99] },
   'image-export': { plan: [0, 1], write: [1, 70], compress: [1, 70], send: [1, 70], verify: [70, 99] },
+  'image-capture': { capture: [0, 1], copy: [1, 70], verify: [70, 99] },
+  'instance-launch': { check: [0, 1], volumes: [1, 5], copy: [1, 90], start: [90, 99] },
   'object-copy': { open: [0, 1], copy: [0, 99], send: [1, 95], verify: [95, 99] },
 };
 /** A job without such a table is one phase. */

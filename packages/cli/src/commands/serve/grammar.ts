@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { action, collect } from '../action.ts';
-import { parseLength } from '../arguments.ts';
+import { parseCount, parseLength } from '../arguments.ts';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
@@ -43,6 +43,40 @@ export function addServeCommand(program: Command): void {
       ).argParser(parseLength),
     )
     .option('--shapes <file>', "JSON list of the shapes that instances may have; by default OCI's")
+    .addOption(
+      new Option('--hypervisor <qemu|none>', 'what runs instances; without one they are records')
+        .choices(['qemu', 'none'])
+        .default('qemu'),
+    )
+    .option(
+      '--instance-network <isolated|nat|bridge=name>',
+      'what instances are connected to; with nat they also reach what this host offers to itself',
+      'isolated',
+    )
+    .addOption(
+      new Option(
+        '--instance-cpus <n>',
+        'CPUs of all instances that run together; by default four times those of this host',
+      ).argParser(parseCount),
+    )
+    .addOption(
+      new Option(
+        '--instance-memory <bytes>',
+        'memory of all instances that run together; by default what this host has, but for 1 GiB',
+      ).argParser(parseLength),
+    )
+    .addOption(
+      new Option(
+        '--instance-disk <bytes>',
+        'sizes of all volumes together; by default without a limit',
+      ).argParser(parseLength),
+    )
+    .addOption(
+      new Option(
+        '--instance-grace <seconds>',
+        'how long guests have to end by themselves where nobody says; by default 15 minutes',
+      ).argParser(parseCount),
+    )
     .addHelpText('after', '\nExample:\n  gantry serve --data ./data --listen 127.0.0.1:7080\n')
     .action(action(() => import('./serve.ts')));
 }

@@ -16,13 +16,20 @@ interface ServeOptions {
   readonly realmKey?: string;
   readonly imageSizeMax?: number;
   readonly shapes?: string;
+  readonly hypervisor: 'qemu' | 'none';
+  readonly instanceNetwork: string;
+  readonly instanceCpus?: number;
+  readonly instanceMemory?: number;
+  readonly instanceDisk?: number;
+  readonly instanceGrace?: number;
 }
 
 export async function run(
   context: Context,
   _args: readonly [],
-  { data, listen = [], logLevel, allow, region, peer, realmKey, imageSizeMax, shapes }: ServeOptions,
+  options: ServeOptions,
 ): Promise<ExitCode> {
+  const { data, listen = [], logLevel, allow, region, peer, realmKey, imageSizeMax, shapes } = options;
   const dataFolder = resolve(data);
   const service = await serve({
     dataFolder,
@@ -34,6 +41,14 @@ export async function run(
     realmKeyFile: realmKey,
     imageSizeMaxBytes: imageSizeMax,
     shapesFile: shapes,
+    hypervisor: options.hypervisor,
+    instanceNetwork: options.instanceNetwork,
+    instanceLimits: {
+      cpuCount: options.instanceCpus,
+      memoryBytes: options.instanceMemory,
+      volumeBytes: options.instanceDisk,
+    },
+    instanceGraceMs: options.instanceGrace === undefined ? undefined : options.instanceGrace * 1000,
   });
   try {
     const { address, ociEndpoint, profilePath } = service;

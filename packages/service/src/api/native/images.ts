@@ -20,6 +20,7 @@ import { idempotently } from './idempotency.ts';
 import { jobBody, startedJobBody, toJobBody } from './job-schema.ts';
 import { listingQuery, pageBody } from './listing.ts';
 import type { Principal } from './principal.ts';
+import { definedTags, freeformTags, resourceName, sentTags } from './resource-fields.ts';
 
 const imageBody = z.object({
   id: z.string(),
@@ -37,17 +38,16 @@ const imageBody = z.object({
   operatingSystemVersion: z.string(),
   launchMode: z.string().nullable(),
   launchOptions: z.json().describe('Devices and firmware, in the words of OCI'),
+  capturedAtMs: z.number().int().nullable().describe('Of an image of an instance: its point in time'),
+  consistency: z
+    .enum(['shutdown', 'agent', 'crash'])
+    .nullable()
+    .describe('How the disk was then: shut down, with frozen file systems, or as after a loss of power'),
+  captureId: z.string().nullable().describe('The same for all images of one point in time'),
   freeformTags: z.record(z.string(), z.string()),
   definedTags: z.json(),
 });
 const imageParameters = z.object({ imageId: z.string() });
-const imageName = z
-  .string()
-  .min(1)
-  .max(255)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  .regex(/^[^\u0000-\u001f\u007f]+$/, 'a name has no control characters');
-
 const importSource = z.union([
   z.strictObject({ bucket: z.string(), key: z.string() }),
   z.strictObject({ url: z.url({ protocol: /^https?$/ }) }),
@@ -63,13 +63,9 @@ const chosen = {
     .optional()
     .describe('Internal snapshot in place of the present state'),
 };
-const freeformTags = z.record(z.string(), z.string()).optional();
-const definedTags = z
-  .record(z.string(), z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])))
-  .optional();
 const systemName = z.string().max(255).optional();
 const importBody = z.object({
-  name: imageName,
+  name: resourceName,
   format: z.string().optional(),
   ...chosen,
   source: importSource,
@@ -86,7 +82,7 @@ const importBody = z.object({
   definedTags,
 });
 const changesBody = z.object({
-  name: imageName.optional(),
+  name: resourceName.optional(),
   operatingSystem: systemName,
   operatingSystemVersion: systemName,
   freeformTags,
@@ -168,8 +164,8 @@ export function imageRoutes(parts: ImageRouteParts): FastifyPluginAsyncZod {
         },
       },
       async ({ params, principal, body }) => {
-        const { freeformTags: freeform, definedTags: defined, ...changes } = body;
-        const tags = { ...(freeform && { freeform }), ...(defined && { defined }) };
+        const { freeformTags: _, definedTags: __, ...changes } = body;
+        const tags = sentTags(body);
         await images.stored(principal, params.imageId);
         await images.update(principal, params.imageId, { ...changes, tags });
         return toImageBody(await images.stored(principal, params.imageId));
@@ -283,7 +279,7 @@ function streamRoute(streamImports: StreamImports): FastifyPluginAsyncZod {
           summary: 'Import an image from the body of this request, decoded while it arrives',
           tags: ['images'],
           querystring: z.object({
-            name: imageName,
+            name: resourceName,
             format: z.string(),
             ...chosen,
             compartmentId: z.string().optional(),
@@ -334,8 +330,8 @@ async function importOf(
   sources: ObjectSources,
   { body, principal, host }: { body: z.infer<typeof importBody>; principal: Principal; host: string },
 ): Promise<ImportRequest> {
-  const { source, freeformTags: freeform, definedTags: defined, ...named } = body;
-  const request = { ...named, tags: { ...(freeform && { freeform }), ...(defined && { defined }) } };
+  const { source, freeformTags: _, definedTags: __, ...named } = body;
+  const request = { ...named, tags: sentTags(body) };
   if (!('url' in source)) return { ...request, source: { kind: 'object', ...source } };
   const own = await sources.ownAddress(principal, new URL(source.url), [host], 'read');
   return { ...request, source: own ?? { kind: 'url', url: source.url } };
@@ -364,6 +360,9 @@ function toImageBody(image: StoredImage): z.infer<typeof imageBody> {
     baseImageId: baseImageId ?? null,
     launchMode: launchMode ?? null,
     launchOptions: launchOptions ?? null,
+    capturedAtMs: image.capture?.takenAtMs ?? null,
+    consistency: image.capture?.consistency ?? null,
+    captureId: image.capture?.id ?? null,
     freeformTags: tags.freeform,
     definedTags: tags.defined,
   });

@@ -13,12 +13,14 @@ import { type BucketRouteParts, bucketRoutes } from './buckets.ts';
 import { answerError } from './errors.ts';
 import { type IdentityRouteParts, identityRoutes } from './identity.ts';
 import { type ImageRouteParts, imageRoutes } from './images.ts';
+import { type InstanceRouteParts, instanceRoutes } from './instances.ts';
 import { jobRoutes } from './jobs.ts';
 import { type Metrics, observeRequests } from './metrics.ts';
 import { systemRoutes } from './system.ts';
 import { vaultRoutes } from './vault.ts';
+import { volumeRoutes } from './volumes.ts';
 
-export interface NativeApiParts extends ImageRouteParts, BucketRouteParts {
+export interface NativeApiParts extends ImageRouteParts, BucketRouteParts, InstanceRouteParts {
   readonly version: string;
   readonly logger: FastifyBaseLogger;
   readonly verifyToken: TokenVerifier;
@@ -102,6 +104,8 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
         authenticated.addHook('onRequest', authenticate(parts.verifyToken));
         await authenticated.register(bucketRoutes(parts));
         await authenticated.register(imageRoutes(parts));
+        await authenticated.register(instanceRoutes(parts));
+        await authenticated.register(volumeRoutes(parts));
         await authenticated.register(jobRoutes(parts.jobs));
         await authenticated.register(vaultRoutes(parts.vaultJobs));
         await authenticated.register(identityRoutes(parts.identity));

@@ -28,6 +28,7 @@ const ociErrors: Record<DomainErrorCode, readonly [statusCode: number, code: str
   PRECONDITION_FAILED: [412, 'NoEtagMatch'],
   RANGE_NOT_SATISFIABLE: [416, 'InvalidRange'],
   TOO_LARGE: [413, 'RequestEntityTooLarge'],
+  QUOTA: [400, 'LimitExceeded'],
   IDEMPOTENCY_MISMATCH: [409, 'InvalidatedRetryToken'],
   IDEMPOTENCY_IN_PROGRESS: [409, 'IncorrectState'],
   BUCKET_NOT_EMPTY: [409, 'BucketNotEmpty'],

@@ -29,11 +29,12 @@ forEachEngine('instances are found, changed and listed by time and by name', asy
   const rows = ['b', 'c', 'a'].map((name) => instanceRow(tenancyId, { name }));
   for (const row of rows) await insertInstance(kysely, row);
   const [b, c, a] = rows;
-  assert.deepEqual(await findInstance(kysely, tenancyId, b!.id), b);
+  const idle = { state: 'STOPPED', busy_job_id: null };
+  assert.deepEqual(await findInstance(kysely, tenancyId, b!.id), { ...b, ...idle });
   assert.equal(await findInstance(kysely, 'ten-other', b!.id), undefined);
   const locked = await kysely.transaction().execute((each) => lockInstance(each, tenancyId, b!.id));
-  assert.deepEqual(locked, b);
-  assert.equal((await updateInstance(kysely, c!.id, { state: 'TERMINATED' })).version, 2);
+  assert.deepEqual(locked, { ...b, ...idle });
+  assert.equal((await updateInstance(kysely, c!.id, { deleted_at_ms: 9 })).version, 2);
   const names = async (listing: Partial<InstanceListing>) => {
     const found: string[] = [];
     let startAfter: string | undefined;

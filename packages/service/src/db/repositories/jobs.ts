@@ -289,6 +289,19 @@ export function liveJobs(queries: Queries): Promise<Pick<JobRow, 'id' | 'input_j
   return queries.selectFrom('jobs').select(['id', 'input_json', 'checkpoint_json']).where(notOver).execute();
 }
 
+/** Whether a job of this kind that works on this is not over. */
+export async function hasLiveJob(queries: Queries, resourceId: string, kind: string): Promise<boolean> {
+  const row = await queries
+    .selectFrom('job_resources')
+    .innerJoin('jobs', 'jobs.id', 'job_resources.job_id')
+    .select('jobs.id')
+    .where('job_resources.resource_id', '=', resourceId)
+    .where('jobs.kind', '=', kind)
+    .where('jobs.state', 'in', ['queued', 'running'])
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** How many jobs there are in each state that occurs. */
 export async function countJobsByState(queries: Queries): Promise<Partial<Record<JobState, number>>> {
   const rows = await queries

@@ -44,9 +44,79 @@ export function updateVolume(
     .executeTakeFirstOrThrow();
 }
 
+/** A volume that an instance has. */
+export interface AttachedVolume {
+  readonly attachment: VolumeAttachmentRow;
+  readonly volume: VolumeRow;
+}
+
+/** What an instance has now: what it starts from first, then in the order in which it came. */
+export async function attachedVolumes(queries: Queries, instanceId: string): Promise<AttachedVolume[]> {
+  const attachments = await queries
+    .selectFrom('volume_attachments')
+    .selectAll()
+    .where('instance_id', '=', instanceId)
+    .where('detached_at_ms', 'is', null)
+    .orderBy('kind', 'desc')
+    .orderBy('id')
+    .execute();
+  if (attachments.length === 0) return [];
+  const ids = attachments.map(({ volume_id }) => volume_id);
+  const volumes = await queries.selectFrom('volumes').selectAll().where('id', 'in', ids).execute();
+  return attachments.flatMap((attachment) => {
+    const volume = volumes.find(({ id }) => id === attachment.volume_id);
+    return volume === undefined ? [] : [{ attachment, volume }];
+  });
+}
+
+/** The attachments of these volumes that have not ended. */
+export function attachmentsOf(
+  queries: Queries,
+  volumeIds: readonly string[],
+): Promise<VolumeAttachmentRow[]> {
+  if (volumeIds.length === 0) return Promise.resolve([]);
+  return queries
+    .selectFrom('volume_attachments')
+    .selectAll()
+    .where('volume_id', 'in', [...volumeIds])
+    .where('detached_at_ms', 'is', null)
+    .execute();
+}
+
+/** Volumes of all tenancies that have a file: those that are there, or those that were deleted. */
+export function volumesWithFiles(queries: Queries, { isDeleted }: { isDeleted: boolean }): Promise<VolumeRow[]> {
+  return queries
+    .selectFrom('volumes')
+    .selectAll()
+    .where('file_state', 'is not', null)
+    .where('deleted_at_ms', isDeleted ? 'is not' : 'is', null)
+    .execute();
+}
+
+/** What all volumes of all tenancies could come to hold. */
+export async function sumOfVolumes(queries: Queries): Promise<number> {
+  const { bytes } = await queries
+    .selectFrom('volumes')
+    .select(({ fn }) => fn.sum<number | null>('size_bytes').as('bytes'))
+    .where('deleted_at_ms', 'is', null)
+    .executeTakeFirstOrThrow();
+  return Number(bytes ?? 0);
+}
+
+/** Marks an attachment as ended. */
+export async function endAttachment(queries: Queries, id: string, nowMs: number): Promise<void> {
+  await queries
+    .updateTable('volume_attachments')
+    .set({ detached_at_ms: nowMs })
+    .where('id', '=', id)
+    .where('detached_at_ms', 'is', null)
+    .execute();
+}
+
 export interface VolumeListing {
   readonly tenancyId: string;
-  readonly kind: VolumeRow['kind'];
+  /** Of both kinds when absent, here and in the listing of attachments. */
+  readonly kind?: VolumeRow['kind'] | undefined;
   readonly compartmentIds?: readonly string[] | undefined;
   readonly availabilityDomain?: string | undefined;
   /** A cursor: the id of the volume before. */
@@ -57,11 +127,8 @@ export interface VolumeListing {
 /** Newest first. Deleted volumes are among them until they are forgotten. */
 export async function listVolumes(queries: Queries, listing: VolumeListing): Promise<Page<VolumeRow>> {
   const { tenancyId, kind, compartmentIds, availabilityDomain, startAfter, limit } = listing;
-  let query = queries
-    .selectFrom('volumes')
-    .selectAll()
-    .where('tenancy_id', '=', tenancyId)
-    .where('kind', '=', kind);
+  let query = queries.selectFrom('volumes').selectAll().where('tenancy_id', '=', tenancyId);
+  if (kind !== undefined) query = query.where('kind', '=', kind);
   if (compartmentIds !== undefined) query = query.where('compartment_id', 'in', [...compartmentIds]);
   if (availabilityDomain !== undefined) query = query.where('availability_domain', '=', availabilityDomain);
   if (startAfter !== undefined) query = query.where('id', '<', startAfter);
@@ -77,6 +144,7 @@ export async function forgetVolumes(queries: Queries, beforeMs: number): Promise
   await queries
     .deleteFrom('volumes')
     .where('deleted_at_ms', '<', beforeMs)
+    .where('file_state', 'is', null)
     .where('id', 'not in', queries.selectFrom('volume_attachments').select('volume_id'))
     .execute();
 }
@@ -87,7 +155,7 @@ export async function insertVolumeAttachment(queries: Queries, row: VolumeAttach
 
 export interface AttachmentListing {
   readonly tenancyId: string;
-  readonly kind: VolumeAttachmentRow['kind'];
+  readonly kind?: VolumeAttachmentRow['kind'] | undefined;
   readonly compartmentIds?: readonly string[] | undefined;
   readonly id?: string | undefined;
   readonly instanceId?: string | undefined;
@@ -107,8 +175,8 @@ export async function listVolumeAttachments(
   let query = queries
     .selectFrom('volume_attachments')
     .selectAll()
-    .where('tenancy_id', '=', tenancyId)
-    .where('kind', '=', kind);
+    .where('tenancy_id', '=', tenancyId);
+  if (kind !== undefined) query = query.where('kind', '=', kind);
   if (compartmentIds !== undefined) query = query.where('compartment_id', 'in', [...compartmentIds]);
   if (id !== undefined) query = query.where('id', '=', id);
   if (instanceId !== undefined) query = query.where('instance_id', '=', instanceId);

@@ -66,12 +66,15 @@ export function imageRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
           if ((instanceId == null) === (details == null))
             throw new OciError(400, 'InvalidParameter', 'send either instanceId or imageSourceDetails');
           if (instanceId != null) {
-            return captures.start(request.principal, {
+            const { job } = await captures.start(request.principal, {
               instanceId: idInPath(['instance'], instanceId),
               compartmentId: home,
               name,
+              // "When you create an image of a running instance, the instance shuts down … the instance restarts."
+              reboot: true,
               tags: definedOnly(tags),
             });
+            return job;
           }
           if (details == null) throw new TypeError('a source was sent');
           return imports.start(request.principal, {

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { LaunchSource } from '../../../domain/instance-launch.ts';
+import { type InstanceAction, instanceActions } from '../../../domain/instance-power.ts';
 import type { Instance } from '../../../domain/instances.ts';
 import { launchOptionsInput } from '../../../domain/launch-options.ts';
 import { availabilityDomainOf } from '../../../domain/region.ts';
@@ -41,7 +42,10 @@ const launchBody = z.object({
   ...tagFields,
 });
 
-/** Instances of OCI's Compute service, as records. */
+/** OCI's boot volumes are no smaller, where nobody says their size. */
+const BOOT_VOLUME_BYTES_MIN: number = 50 * 1024 ** 3;
+
+/** Instances of OCI's Compute service. */
 export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
   const { instances, idempotency, region } = parts;
   const body = (instance: Instance) => toOciInstance(instance, region.name);
@@ -131,7 +135,18 @@ export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
     app.post(
       '/20160918/instances/:instance',
       { schema: { params: parameters, querystring: z.object({ action: z.string() }) } },
-      async ({ params, principal, query }) => instances.act(principal, instanceId(params), query.action),
+      (request, reply) =>
+        retryOnce(idempotency, request, reply, 'InstanceAction', async () => {
+          const { params, principal, query } = request;
+          const { instance, job } = await instances.act(
+            principal,
+            instanceId(params),
+            requiredAction(query.action),
+            { ifMatch: ifMatch(request) },
+          );
+          const headers = { etag: instance.etag, 'opc-work-request-id': workRequestId(region.name, job) };
+          return { statusCode: 200, body: toJsonValue(body(instance)), headers };
+        }),
     );
     app.delete(
       '/20160918/instances/:instance',
@@ -176,6 +191,15 @@ function instanceId({ instance }: z.infer<typeof parameters>): string {
   return idInPath(['instance'], instance);
 }
 
+/** Throws OciError 400 for a word that OCI does not know, and 409 for what cannot be done here. */
+function requiredAction(action: string): InstanceAction {
+  const known = instanceActions.find((each) => each.toUpperCase() === action);
+  if (known !== undefined) return known;
+  if (['SENDDIAGNOSTICINTERRUPT', 'DIAGNOSTICREBOOT', 'REBOOTMIGRATE'].includes(action))
+    throw new OciError(409, 'Conflict', `${action} is not possible with the hypervisor of this service`);
+  throw new OciError(400, 'InvalidParameter', `there is no action ${JSON.stringify(action)}`);
+}
+
 function sourceOf({ sourceDetails, imageId }: z.infer<typeof launchBody>): LaunchSource {
   if (sourceDetails?.sourceType === 'bootVolume')
     return { kind: 'bootVolume', volumeId: idInPath(['bootvolume'], sourceDetails.bootVolumeId) };
@@ -183,7 +207,8 @@ function sourceOf({ sourceDetails, imageId }: z.infer<typeof launchBody>): Launc
   if (ocid == null) throw new OciError(400, 'MissingParameter', 'sourceDetails says what to launch from');
   const gigabytes = sourceDetails?.bootVolumeSizeInGBs;
   const bootVolumeBytes = gigabytes == null ? undefined : gigabytes * 2 ** 30;
-  return { kind: 'image', imageId: idInPath(['image'], ocid), bootVolumeBytes };
+  const bootVolumeBytesMin = BOOT_VOLUME_BYTES_MIN;
+  return { kind: 'image', imageId: idInPath(['image'], ocid), bootVolumeBytes, bootVolumeBytesMin };
 }
 
 function toOciInstance(instance: Instance, region: string) {
@@ -197,7 +222,7 @@ function toOciInstance(instance: Instance, region: string) {
     availabilityDomain: instance.availabilityDomain,
     region,
     shape: instance.shape,
-    shapeConfig: { ...instance.shapeConfig, vcpus: instance.shapeConfig.ocpus * 2 },
+    shapeConfig: { ...instance.shapeConfig, vcpus: instance.cpuCount },
     lifecycleState: instance.state,
     metadata: instance.metadata,
     timeCreated: time(instance.createdAtMs),

@@ -1,0 +1,22 @@
+import type { LaunchProposal } from '@gantry/machine';
+import { z } from 'zod';
+import type { ImageRow } from '../db/schema.ts';
+
+const schema = z.object({
+  boots: z.enum(['yes', 'no', 'unknown']),
+  architecture: z.string(),
+  launchMode: z.string(),
+  warnings: z.array(z.string()),
+});
+/** What an import saw on the disk of an image, as far as launches go by it. */
+export type SeenGuest = z.infer<typeof schema>;
+
+/** Undefined for an image of which nothing was noted. */
+export function seenGuest(row: Pick<ImageRow, 'proposal_json'> | undefined): SeenGuest | undefined {
+  return row?.proposal_json == null ? undefined : schema.parse(JSON.parse(row.proposal_json));
+}
+
+/** As the image's row keeps it. */
+export function proposalJson({ boots, architecture, launchMode, warnings }: LaunchProposal): string {
+  return JSON.stringify({ boots, architecture, launchMode, warnings: [...warnings] } satisfies SeenGuest);
+}
