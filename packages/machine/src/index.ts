@@ -3,7 +3,7 @@ export { readLibvirtDomain } from './descriptors/libvirt/read.ts';
 export { type LibvirtDomainOptions, writeLibvirtDomain } from './descriptors/libvirt/write.ts';
 export { readOciMetadata } from './descriptors/oci-metadata/read.ts';
 export { writeOciMetadata } from './descriptors/oci-metadata/write.ts';
-export type { OvfFile as OvfDiskFile } from './descriptors/ovf/place.ts';
+export type { OvfDiskFile } from './descriptors/ovf/place.ts';
 export { type OvfReadOptions, readOvf } from './descriptors/ovf/read.ts';
 export { writeOvf } from './descriptors/ovf/write.ts';
 export type {

@@ -216,7 +216,13 @@ async function lookedAt(
     if (anyPath === true) return [];
     const disk = await openDisk(source, { format, references: denyReferences, signal });
     await disk.close();
-    return disk.warnings.map((warning) => `${path}: ${warning}`);
+    const warnings = disk.warnings.map((warning) => `${path}: ${warning}`);
+    // As appliances have them: their grains are packed one behind the other.
+    if (disk.details.createType === 'streamOptimized')
+      warnings.push(
+        `${path} is a VMDK for transport (streamOptimized): convert it, as no guest can write to it`,
+      );
+    return warnings;
   } catch (error) {
     if (error instanceof ImageError) error.message = `${path}: ${error.message}`;
     throw error;
@@ -258,7 +264,7 @@ async function linkOrCopy(file: string, path: string): Promise<void> {
 }
 
 /** A disk that nobody has written to. */
-function emptyDisk(virtualSizeBytes: number): Disk {
+export function emptyDisk(virtualSizeBytes: number): Disk {
   return {
     format: 'raw',
     virtualSizeBytes,

@@ -1,72 +1,77 @@
-import { fileSink } from '@gantry/disk';
+import { dirname, resolve } from 'node:path';
 import {
   completeMachine,
   type Machine,
-  readLibvirtDomain,
-  readVirtImage,
-  readVirtImageMachine,
-  virtImageFacts,
   type WrittenDescriptor,
   writeLibvirtDomain,
+  writeOvf,
   writeVBoxManageScript,
   writeVirtImage,
+  writeVirtualBoxSettings,
 } from '@gantry/machine';
 import type { Context } from '../../context.ts';
-import { usageError } from '../../errors/command-error.ts';
 import { printable } from '../../output/printable.ts';
 import { targetPath } from '../../output/target-file.ts';
+import { writeTextFile } from '../../output/text-file.ts';
 import { writeAll } from '../../output/write.ts';
-import { kindOf, readDescriptor } from './load.ts';
+import { describeDisks } from './described-disks.ts';
+import { type DescriptorChoice, openDescriptor, readMachine } from './descriptor.ts';
 import { noteLosses } from './losses.ts';
 
-interface ConvertOptions {
-  readonly to: 'virt-image' | 'libvirt' | 'virtualbox';
-  readonly boot?: number;
+interface ConvertOptions extends DescriptorChoice {
+  readonly to: TargetKind;
+  readonly anyPath?: boolean;
 }
 
-const writers: Readonly<Record<ConvertOptions['to'], (machine: Machine) => WrittenDescriptor>> = {
+type TargetKind = keyof typeof plainWriters | 'ovf' | 'vbox';
+
+/** Those that say nothing of the images themselves. */
+const plainWriters = {
   'virt-image': writeVirtImage,
-  libvirt: writeLibvirtDomain,
+  libvirt: (machine: Machine) => writeLibvirtDomain(machine),
   virtualbox: writeVBoxManageScript,
-};
+} as const;
 
 export async function run(
   context: Context,
   [file, target]: readonly [string, string],
-  { to, boot }: ConvertOptions,
+  options: ConvertOptions,
 ): Promise<undefined> {
-  const bytes = await readDescriptor(file);
-  const { facts, warnings } = read(bytes, file, boot);
+  const { to } = options;
+  const opened = await openDescriptor(context, file);
+  const { facts, warnings } = readMachine(opened, options);
   for (const warning of warnings) context.progress.note(`warning: ${warning}`);
-  const { text, losses } = writers[to](completeMachine(facts));
+  const machine = completeMachine(facts);
+  const { text, losses } =
+    to === 'ovf' || to === 'vbox'
+      ? await writtenOf(machine, opened.isPacked, to, context, file, target, options)
+      : plainWriters[to](machine);
   noteLosses(context, losses, to);
   if (target === '-') {
     await writeAll(process.stdout, text);
     return;
   }
-  const sink = await fileSink(await targetPath(target, [file]));
-  const written = new TextEncoder().encode(text);
-  try {
-    await sink.write(0, written);
-    await sink.finish(written.length);
-  } catch (error) {
-    await sink.abort().catch(() => {});
-    throw error;
-  }
+  await writeTextFile(await targetPath(target, [file]), text);
   const record = { target, kind: to, losses: losses.map((loss) => ({ ...loss })) };
   await context.output.record(record, [`wrote ${printable(target)} as ${to}`]);
 }
 
-function read(
-  bytes: Uint8Array,
+/** For the kinds that say sizes and identifiers of the images, which have to be those of the files. */
+async function writtenOf(
+  machine: Machine,
+  isPacked: boolean,
+  to: 'ovf' | 'vbox',
+  { signal }: Context,
   file: string,
-  boot: number | undefined,
-): ReturnType<typeof readLibvirtDomain> {
-  if (kindOf(bytes) === 'libvirt') {
-    if (boot === undefined) return readLibvirtDomain(bytes, file);
-    throw usageError('--boot is for virt-image descriptors', 'leave it away: a domain says one machine');
-  }
-  if (boot === undefined) return readVirtImageMachine(bytes, file);
-  const { image, warnings } = readVirtImage(bytes, file);
-  return { facts: virtImageFacts(image, { bootIndex: boot, file }), warnings };
+  target: string,
+  { anyPath }: ConvertOptions,
+): Promise<WrittenDescriptor> {
+  const folder = resolve(dirname(file));
+  const targetFolder = target === '-' ? folder : resolve(dirname(target));
+  const described = isPacked
+    ? { machine, files: new Map<string, never>() }
+    : await describeDisks(machine, { folder, targetFolder, anyPath, signal });
+  return to === 'ovf'
+    ? writeOvf(described.machine, described.files)
+    : writeVirtualBoxSettings(described.machine);
 }

@@ -3,7 +3,7 @@ import { action, collect } from '../action.ts';
 import { compressOption } from '../arguments.ts';
 import { packedFormats } from './packed-formats.ts';
 
-const FILE = 'descriptor: virt-image, or domain XML of libvirt';
+const FILE = 'descriptor: virt-image, domain XML of libvirt, OVF, OVA or settings of VirtualBox (.vbox)';
 
 export function addMachineCommands(program: Command): void {
   const machine = program
@@ -12,11 +12,14 @@ export function addMachineCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  gantry machine plan vm.xml\n');
   machine
     .command('lint')
-    .description('name all that is wrong with a virt-image descriptor, or unwise; exit status 3 for errors')
-    .argument('<file>', 'virt-image descriptor')
+    .description(
+      'name all that is wrong with a virt-image descriptor, or unwise, and what is left out of others; exit status 3 for errors',
+    )
+    .argument('<file>', FILE)
+    .addOption(systemOption())
     .addHelpText('after', '\nExample:\n  gantry machine lint vm.xml\n')
     .action(action(() => import('./lint.ts')));
-  withFirmwareOptions(
+  withRunOptions(
     withMachineOptions(
       machine
         .command('plan')
@@ -42,13 +45,15 @@ export function addMachineCommands(program: Command): void {
     .argument('<target>', 'file to write, or - for standard output')
     .addOption(
       new Option('--to <kind>', 'kind of the target')
-        .choices(['virt-image', 'libvirt', 'virtualbox'])
+        .choices(['virt-image', 'libvirt', 'virtualbox', 'ovf', 'vbox'])
         .makeOptionMandatory(),
     )
     .addOption(bootOption())
+    .addOption(systemOption())
+    .option('--any-path', 'for ovf and vbox: let the descriptor name any file; for those that you trust')
     .addHelpText('after', '\nExample:\n  gantry machine convert domain.xml vm.xml --to virt-image\n')
     .action(action(() => import('./convert.ts')));
-  withFirmwareOptions(
+  withRunOptions(
     withMachineOptions(
       machine
         .command('run')
@@ -110,9 +115,10 @@ function addPack(machine: Command): void {
     .action(action(() => import('./pack.ts')));
 }
 
-/** The files of UEFI, for machines that have it. */
-function withFirmwareOptions(command: Command): Command {
+/** What `plan` and `run` take besides. */
+function withRunOptions(command: Command): Command {
   return command
+    .addOption(systemOption())
     .option('--uefi-code <file>', 'code of the UEFI firmware: OVMF_CODE.fd')
     .option('--uefi-variables <file>', "the machine's own copy of the UEFI variables: OVMF_VARS.fd");
 }
@@ -148,6 +154,10 @@ function bootOption(): Option {
     '--boot <number>',
     'the boot of a virt-image to take, from 0; the first that fits when not given',
   ).argParser(parseIndex);
+}
+
+function systemOption(): Option {
+  return new Option('--system <name>', 'the machine of an OVF package that holds several, by its id or name');
 }
 
 function parseIndex(text: string): number {

@@ -1,6 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { ImageError, storeError } from '@gantry/disk';
+import { ImageError } from '@gantry/disk';
 import {
   chooseBoot,
   completeMachine,
@@ -11,18 +10,20 @@ import {
   type OmittedFeatures,
   qemuHost,
   readCapabilities,
-  readLibvirtDomain,
   readVirtImage,
   type UefiFiles,
   virtImageFacts,
 } from '@gantry/machine';
 import type { Context } from '../../context.ts';
 import { usageError } from '../../errors/command-error.ts';
+import { printable } from '../../output/printable.ts';
+import { openDescriptor, readDescriptor, readMachine, requireChoice } from './descriptor.ts';
 import { parseNetwork } from './networks.ts';
 
 /** What changes the machine of a descriptor: `withMachineOptions`. */
 export interface MachineOptions {
   readonly boot?: number;
+  readonly system?: string;
   readonly name?: string;
   readonly ram?: number;
   readonly vcpus?: number;
@@ -56,9 +57,6 @@ export interface LoadedMachine {
 }
 
 const MIB: number = 2 ** 20;
-/** No descriptor is larger; the readers say so with more words. */
-const DESCRIPTOR_BYTES_MAX = 2 * MIB;
-
 /**
  * The machine that a descriptor says, on this host or on the one that is given. Warnings become notes. Throws
  * IMAGE_MALFORMED and what the readers throw, USAGE for options that do not fit.
@@ -69,16 +67,17 @@ export async function loadMachine(
   options: MachineOptions,
   hostOf: () => Promise<Host>,
 ): Promise<LoadedMachine> {
-  const bytes = await readDescriptor(file);
+  const opened = await openDescriptor(context, file);
+  const { bytes, kind, name } = opened;
+  if (opened.isPacked) throw packedDisks(file);
   const folder = resolve(dirname(file));
-  if (kindOf(bytes) === 'libvirt') {
-    if (options.boot !== undefined)
-      throw usageError('--boot is for virt-image descriptors', 'leave it away: a domain says one machine');
-    const { facts, warnings } = readLibvirtDomain(bytes, file);
+  requireChoice(kind, options);
+  if (kind !== 'virt-image') {
+    const { facts, warnings } = readMachine(opened, options);
     for (const warning of warnings) context.progress.note(`warning: ${warning}`);
     return { machine: machineWith(facts, options), folder };
   }
-  const { image, warnings } = readVirtImage(bytes, file);
+  const { image, warnings } = readVirtImage(bytes, name);
   for (const warning of warnings) context.progress.note(`warning: ${warning}`);
   const { index, guest } = chooseBoot(image, await hostOf(), options.boot);
   const { omittedFeatures } = options;
@@ -86,38 +85,16 @@ export async function loadMachine(
   return { machine: machineWith(facts, options), guest, bootIndex: index, folder };
 }
 
-export async function readDescriptor(file: string): Promise<Uint8Array> {
-  const found = await stat(file).catch((error) => {
-    throw storeError(error, file);
-  });
-  if (found.size > DESCRIPTOR_BYTES_MAX)
-    throw new ImageError(
-      'IMAGE_LIMIT',
-      `${file} has ${found.size} bytes, and no descriptor more than 1 MiB`,
-      { structure: 'descriptor' },
-    );
-  return readFile(file).catch((error) => {
-    throw storeError(error, file);
-  });
-}
-
-/** By the first element; the reader of that kind says what is wrong with the rest. */
-export function kindOf(bytes: Uint8Array): 'libvirt' | 'virt-image' {
-  const root = firstElement(new TextDecoder('latin1').decode(bytes).replaceAll('\0', ''));
-  return ['domain', 'domstatus', 'domainsnapshot'].includes(root) ? 'libvirt' : 'virt-image';
-}
-
-/** Goes over what may stand before the first element, once. */
-function firstElement(text: string): string {
-  let at = text.indexOf('<');
-  for (let end = ''; at >= 0; at = text.indexOf('<', at)) {
-    if (text.startsWith('<!--', at)) end = '-->';
-    else if (text.startsWith('<?', at)) end = '?>';
-    else return /^<(?:[\w.-]+:)?([\w.-]+)/.exec(text.slice(at, at + 128))?.[1] ?? '';
-    at = text.indexOf(end, at);
-    if (at < 0) return '';
-  }
-  return '';
+function packedDisks(file: string): ImageError {
+  const path = printable(file);
+  return new ImageError(
+    'IMAGE_UNSUPPORTED',
+    `the disks of ${path} are inside it, where no hypervisor runs them`,
+    {
+      structure: 'OVA archive',
+      hint: `write each disk with gantry disk convert ${path} DISK.qcow2, and the descriptor with gantry machine convert ${path} FILE.xml --to virt-image; then name the disks in it`,
+    },
+  );
 }
 
 /** The QEMU of this host, as far as `PATH` leads to it. */

@@ -9,7 +9,7 @@ import { SUBSTITUTE_BUS } from './own.ts';
 import { resourceTypes as types } from './words.ts';
 
 /** What is known of a file that a disk is in. */
-export interface OvfFile {
+export interface OvfDiskFile {
   readonly lengthBytes?: number | undefined;
   /** Of the disk in it. */
   readonly virtualSizeBytes?: number | undefined;
@@ -95,7 +95,7 @@ const formatAddresses: Readonly<Record<string, string>> = {
 /** Gives every disk, drive and adapter an item, and the disks their controllers. */
 export function placeDevices(
   machine: Machine,
-  files: ReadonlyMap<string, OvfFile>,
+  files: ReadonlyMap<string, OvfDiskFile>,
   losses: Losses,
 ): PlacedDevices {
   const placer = new Placer(files, losses);
@@ -140,7 +140,7 @@ class Placer {
   readonly files: XmlNode[] = [];
   readonly disks: XmlNode[] = [];
   readonly items: XmlNode[] = [];
-  readonly #known: ReadonlyMap<string, OvfFile>;
+  readonly #known: ReadonlyMap<string, OvfDiskFile>;
   readonly #losses: Losses;
   readonly #fileIds = new Map<string, string>();
   /** Of the controllers of a bus: their items, and how many devices there are in all. */
@@ -148,7 +148,7 @@ class Placer {
   #nextItem = FIRST_DEVICE_ID;
   #floppyCount = 0;
 
-  constructor(known: ReadonlyMap<string, OvfFile>, losses: Losses) {
+  constructor(known: ReadonlyMap<string, OvfDiskFile>, losses: Losses) {
     this.#known = known;
     this.#losses = losses;
   }

@@ -2,7 +2,7 @@ import { Losses } from '../../losses.ts';
 import type { Machine, MachineFacts, WrittenDescriptor } from '../../model.ts';
 import { type XmlNode, xml, xmlCharacters, xmlDocument, xmlIf } from '../xml/write.ts';
 import { itemNode } from './item-node.ts';
-import { type OvfFile, placeDevices } from './place.ts';
+import { type OvfDiskFile, placeDevices } from './place.ts';
 import { writtenSystem } from './systems.ts';
 import { namespaces, resourceTypes as types } from './words.ts';
 import { ownNode } from './write-own.ts';
@@ -37,7 +37,7 @@ const HARDWARE = { plain: 'vmx-13', withTpm: 'vmx-14' };
  */
 export function writeOvf(
   machine: Machine,
-  files: ReadonlyMap<string, OvfFile> = new Map(),
+  files: ReadonlyMap<string, OvfDiskFile> = new Map(),
 ): WrittenDescriptor {
   const losses = new Losses();
   losses.addFields(machine, notHeld);
