@@ -10,7 +10,7 @@ type Patches = RepairPlan['patches'];
  * A disk as patches make it: its bytes with theirs over them, to be converted or read as any other. The patches are
  * apart from each other and inside the disk, in any order. Nothing is written. Closing it closes the disk.
  */
-export function patchedDisk(disk: Disk, patches: Patches): Disk {
+export function patchedDisk(disk: Disk, patches: RepairPlan['patches']): Disk {
   const sorted = patches.toSorted((a, b) => a.offsetBytes - b.offsetBytes);
   let before = 0;
   for (const { offsetBytes, bytes } of sorted) {

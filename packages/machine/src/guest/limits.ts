@@ -76,8 +76,6 @@ export const LVM_SEGMENT_COUNT_MAX = 65_536;
 export const HIVE_SUBKEY_COUNT_MAX = 65_536;
 export const HIVE_VALUE_COUNT_MAX = 4096;
 export const HIVE_VALUE_BYTES_MAX: number = 4 * KIB;
-/** Bins are as long as their largest cell needs, and data beyond 16 KiB is divided; before, a value had 1 MiB at the most. */
-export const HIVE_BIN_BYTES_MAX: number = 4 * MIB;
 
 /** Records of an attribute list, and fragments of one file's attributes. */
 export const NTFS_ATTRIBUTE_COUNT_MAX = 8192;

@@ -75,7 +75,7 @@ export async function undoFile(
 }
 
 /** Reads such a file. */
-export async function readUndo(path: string): Promise<ReturnType<typeof parseChanges>> {
+export async function readUndo(path: string): Promise<readonly ByteChange[]> {
   try {
     const handle = await open(path);
     try {

@@ -79,13 +79,7 @@ async function wantedChanges(context: Context, disk: Disk, options: SetClockOpti
   const { applyUndo, partition } = options;
   if (applyUndo !== undefined) {
     const undo = await readUndo(applyUndo);
-    if (undo.virtualSizeBytes !== disk.virtualSizeBytes) {
-      throw new CommandError('IMAGE_MALFORMED', `${applyUndo} is of a disk of another size`, {
-        where: applyUndo,
-        hint: 'name the image that it was made for',
-      });
-    }
-    const changes = await pendingChanges(disk, undo.changes, { partly: true, signal });
+    const changes = await pendingChanges(disk, undo, { partly: true, signal });
     const sentence =
       changes.length === 0
         ? 'nothing to take back: the disk is as it was before'

@@ -1,9 +1,11 @@
-import { type ByteSource, ImageError, memorySource, readStructure } from '@gantry/disk';
+import { type ByteSource, memorySource, readStructure } from '@gantry/disk';
 import type { Budget } from '../budget.ts';
 import { Fields, malformed, notRead, tooMany } from '../fields.ts';
 import type { Findings } from '../findings.ts';
 import { DIRECTORY_BYTES_MAX, DIRECTORY_ENTRY_COUNT_MAX, NTFS_ATTRIBUTE_COUNT_MAX } from '../limits.ts';
 import type { DirectoryEntry, FileRun, FileSystem, GuestNode, RecognisedFileSystem } from './file-system.ts';
+import { fixedUp } from './ntfs-fixup.ts';
+import { isLogOpen, LOG_RESTART_BYTES } from './ntfs-log.ts';
 import { Runs, wholeOf } from './runs.ts';
 
 /** Numbers of attribute types, and of files that every volume has ([MS-FSCC] and the Linux driver's layout.h). */
@@ -27,13 +29,6 @@ const RECORD_IN_USE = 1;
 const RECORD_DIRECTORY = 2;
 const DOS_NAMESPACE = 2;
 const VOLUME_DIRTY = 1;
-/** Of a restart area of the log: nobody has it open; it was closed as it should be. */
-const LOG_NO_CLIENT = 0xffff;
-const LOG_IS_CLEAN = 2;
-const FIXUP_BYTES = 512;
-/** Windows' size of a restart page, and what two of the largest pages that a header may name need. */
-const LOG_PAGE_BYTES = 4096;
-const LOG_PAGES_BYTES: number = 2 * 65_536;
 /** Since Windows 10. */
 const CLUSTER_BYTES_MAX: number = 2 * 1024 * 1024;
 const INDEX_NAME = '$I30';
@@ -147,23 +142,11 @@ class Ntfs implements FileSystem {
     return information !== undefined && (contentOf(information).u16(10) & VOLUME_DIRTY) !== 0;
   }
 
-  /** Its log is to be replayed: the newer of its two restart areas was not closed. An emptied log is clean. */
+  /** Its log is to be replayed. */
   async isLogOpen(): Promise<boolean> {
-    const structure = 'NTFS log';
-    const { source } = await this.#stream(await this.#record(LOG_RECORD), DATA, '', LOG_PAGES_BYTES);
-    const log = new Fields(await wholeOf(source, LOG_PAGES_BYTES, structure), structure);
-    let newest: { readonly number: bigint; readonly isOpen: boolean } | undefined;
-    const pageBytes = log.has(0, 'RSTR') ? log.u32(16) : LOG_PAGE_BYTES;
-    for (const at of [0, pageBytes]) {
-      if (!log.has(at, 'RSTR')) continue;
-      const page = fixedUp(Uint8Array.from(log.part(at, pageBytes)), 'RSTR', structure);
-      const area = page.u16(24);
-      const number = page.big(area);
-      if (newest !== undefined && newest.number >= number) continue;
-      const isOpen = page.u16(area + 12) !== LOG_NO_CLIENT && (page.u16(area + 14) & LOG_IS_CLEAN) === 0;
-      newest = { number, isOpen };
-    }
-    return newest?.isOpen === true;
+    const record = await this.#record(LOG_RECORD);
+    const { source } = await this.#stream(record, DATA, '', LOG_RESTART_BYTES);
+    return isLogOpen(new Fields(await wholeOf(source, LOG_RESTART_BYTES, 'NTFS log'), 'NTFS log'));
   }
 
   async node(place: string): Promise<GuestNode> {
@@ -377,24 +360,6 @@ class Ntfs implements FileSystem {
     }
     return { runs, lengthBytes };
   }
-}
-
-/** The last two bytes of each 512 were put aside, so that a torn write shows (update sequence). */
-function fixedUp(bytes: Uint8Array, magic: string, structure: string): Fields {
-  const fields = new Fields(bytes, structure);
-  if (!fields.has(0, magic)) throw fields.malformed(`it does not begin with ${magic}`);
-  const at = fields.u16(4);
-  const count = fields.u16(6);
-  if ((count - 1) * FIXUP_BYTES !== bytes.length) throw fields.malformed('its update sequence does not fit');
-  const sequence = fields.u16(at);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let index = 1; index < count; index++) {
-    const end = index * FIXUP_BYTES - 2;
-    if (fields.u16(end) !== sequence)
-      throw new ImageError('IMAGE_MALFORMED', `${structure}: it was written in part only`, { structure });
-    view.setUint16(end, fields.u16(at + index * 2), true);
-  }
-  return fields;
 }
 
 /** The value of a resident attribute. */

@@ -119,17 +119,14 @@ export function changesText(virtualSizeBytes: number, changes: readonly ByteChan
 }
 
 /** Reads what `changesText` wrote. Throws IMAGE_MALFORMED for anything else. */
-export function parseChanges(text: string): {
-  readonly virtualSizeBytes: number;
-  readonly changes: readonly ByteChange[];
-} {
+export function parseChanges(text: string): readonly ByteChange[] {
   const { kind, version, virtualSizeBytes, changes } = objectOf(parsed(text));
   if (kind !== KIND || version !== VERSION) throw noList(`it is no ${KIND} of version ${VERSION}`);
   if (!isPlace(virtualSizeBytes)) throw noList('it does not say the size of the disk');
   if (!Array.isArray(changes) || changes.length > CHANGE_COUNT_MAX) throw noList('it has no list of changes');
   const read = changes.map((change) => changeOf(objectOf(change), virtualSizeBytes));
   requireApart(read, () => noList('changes of it overlap'));
-  return { virtualSizeBytes, changes: read };
+  return read;
 }
 
 function changeOf(change: Readonly<Record<string, unknown>>, sizeBytes: number): ByteChange {

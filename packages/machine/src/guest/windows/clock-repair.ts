@@ -1,7 +1,7 @@
-import { type Disk, ImageError } from '@gantry/disk';
+import { type ByteSource, type Disk, ImageError } from '@gantry/disk';
 import { Budget } from '../budget.ts';
 import { diskBytes } from '../disk-bytes.ts';
-import { notRead } from '../fields.ts';
+import type { FileRun } from '../files/file-system.ts';
 import { GuestFiles } from '../files/guest-files.ts';
 import { recogniseFileSystem } from '../files/recognise.ts';
 import { Findings } from '../findings.ts';
@@ -55,9 +55,7 @@ export async function planClockRepair(disk: Disk, options: ClockRepairOptions = 
   const { volume, files, findings } = await chosenWindows(content, partition, budget);
   const { where } = volume;
   await requireAtRest(where, files, findings);
-  const file = await files.open(SYSTEM_HIVE, Number.MAX_SAFE_INTEGER);
-  const runs = await files.runs(SYSTEM_HIVE);
-  if (file === undefined || runs === undefined) throw notRead(where, `${SYSTEM_HIVE} is no file`);
+  const { file, runs } = await storedHive(where, files);
   const hive = await Hive.open(file, budget);
   const controlSet = await startedControlSet(hive, where);
   const key = await clockKey(hive, controlSet);
@@ -142,6 +140,23 @@ async function requireAtRest(where: string, files: GuestFiles, findings: Finding
       'start it, shut it down with shutdown /s /f /t 0 or powercfg /h off, and copy the disk then',
     );
   }
+}
+
+/** The registry's file, with where it stands. Throws IMAGE_UNSUPPORTED where it does not stand there as it is. */
+async function storedHive(
+  where: string,
+  files: GuestFiles,
+): Promise<{ file: ByteSource; runs: readonly FileRun[] }> {
+  const hint = 'set the value in Windows itself';
+  try {
+    const file = await files.open(SYSTEM_HIVE, Number.MAX_SAFE_INTEGER);
+    const runs = await files.runs(SYSTEM_HIVE);
+    if (file !== undefined && runs !== undefined) return { file, runs };
+  } catch (error) {
+    if (!(error instanceof ImageError) || error.code !== 'IMAGE_UNSUPPORTED') throw error;
+    throw refused(where, `${SYSTEM_HIVE}: ${error.message}`, hint);
+  }
+  throw refused(where, `${SYSTEM_HIVE} is no file`, hint);
 }
 
 async function startedControlSet(hive: Hive, where: string): Promise<string> {

@@ -57,7 +57,7 @@ export async function windowsClock(hive: Hive, controlSet: string): Promise<Wind
   };
 }
 
-/** Windows does not look at the type: what a value of another one does is not documented. */
+/** What another number, or a value of another type, does is not documented. */
 function holdsOf(value: HiveValue | undefined): WindowsClock['holds'] {
   if (value === undefined) return 'local';
   const number = dwordOf(value);

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { ImageError, memorySource } from '@gantry/disk';
 import fc from 'fast-check';
 import { Budget } from '../budget.ts';
-import { peer, temporaryFolder } from '../images.testkit.ts';
+import { MIB, peer, temporaryFolder } from '../images.testkit.ts';
 import { usualLimits } from '../limits.ts';
 import { clockCommands, hive } from '../windows.testkit.ts';
 import { type ByteChange, reversedChanges } from './byte-changes.ts';
@@ -190,6 +190,28 @@ test('cells of just the right lengths are found, and their lack is refused', asy
       code: 'IMAGE_UNSUPPORTED',
       message: /no room/,
     });
+});
+
+test('room is found in a bin of any length, behind others', async (t) => {
+  const folder = await temporaryFolder(t);
+  const full = withRoom(await hive(folder, 'bins', clockCommands(['One\ndword:1'])), []);
+  const binBytes = 6 * MIB;
+  const bytes = new Uint8Array(full.length + binBytes);
+  bytes.set(full);
+  const view = new DataView(bytes.buffer);
+  const binsBytes = view.getUint32(40, true);
+  view.setUint32(40, binsBytes + binBytes, true);
+  view.setUint32(508, view.getUint32(508, true) ^ binsBytes ^ (binsBytes + binBytes), true);
+  bytes.set(Buffer.from('hbin'), full.length);
+  view.setUint32(full.length + 4, binsBytes, true);
+  view.setUint32(full.length + 8, binBytes, true);
+  // A cell in use of more than is looked at in one piece, and a free one.
+  view.setInt32(full.length + 32, -5 * MIB, true);
+  view.setInt32(full.length + 32 + 5 * MIB, MIB - 32, true);
+  assert.equal(full.length, 4096 + binsBytes);
+  const changed = made(bytes, await planned(bytes));
+  const { others, clock } = await readByHivex(folder, changed);
+  assert.deepEqual([others, clock.length], [(await readByHivex(folder, bytes)).others, 1]);
 });
 
 test('a list with room for one more stays where it is', async (t) => {

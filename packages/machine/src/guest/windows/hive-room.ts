@@ -1,7 +1,6 @@
 import { readStructure } from '@gantry/disk';
 import type { Budget } from '../budget.ts';
 import { Fields, malformed } from '../fields.ts';
-import { HIVE_BIN_BYTES_MAX } from '../limits.ts';
 import { HIVE_HEADER_BYTES, type Hive } from './hive.ts';
 
 const BIN_HEADER_BYTES = 32;
@@ -9,6 +8,8 @@ const BIN_UNIT_BYTES = 4096;
 /** Lengths of cells are multiples of it. */
 const CELL_UNIT_BYTES = 8;
 const CELL_HEAD_BYTES = 4;
+const WINDOW_BYTES: number = 64 * 1024;
+const STRUCTURE = 'registry hive bin';
 
 /** Bytes of the cell for a content, with its length and what fills it up. */
 export function cellBytes(contentBytes: number): number {
@@ -75,34 +76,49 @@ async function walkCells(
   visit: (offset: number, lengthBytes: number, isFree: boolean) => void,
 ): Promise<void> {
   const binsBytes = hive.header.u32(40);
-  for (let at = 0; at < binsBytes; ) {
-    const head = await binPart(hive, at, BIN_HEADER_BYTES);
+  const words = new Words(hive);
+  for (let bin = 0; bin < binsBytes; ) {
+    const head = await words.at(bin, BIN_HEADER_BYTES);
     const lengthBytes = head.u32(8);
     const isBin =
       head.has(0, 'hbin') &&
-      head.u32(4) === at &&
+      head.u32(4) === bin &&
       lengthBytes > 0 &&
       lengthBytes % BIN_UNIT_BYTES === 0 &&
-      lengthBytes <= Math.min(HIVE_BIN_BYTES_MAX, binsBytes - at);
-    if (!isBin) throw head.malformed(`there is no bin at ${at}`);
-    const bin = await binPart(hive, at, lengthBytes);
-    for (let cell = BIN_HEADER_BYTES; cell < lengthBytes; ) {
+      lengthBytes <= binsBytes - bin;
+    if (!isBin) throw head.malformed(`there is no bin at ${bin}`);
+    const end = bin + lengthBytes;
+    for (let cell = bin + BIN_HEADER_BYTES; cell < end; ) {
       budget.step();
-      const size = bin.i32(cell);
+      const size = (await words.at(cell, CELL_HEAD_BYTES)).i32(0);
       const cellLength = Math.abs(size);
-      if (cellLength === 0 || cellLength % CELL_UNIT_BYTES !== 0 || cell + cellLength > lengthBytes)
-        throw bin.malformed(`the cell at ${at + cell} has no length`);
-      visit(at + cell, cellLength, size > 0);
+      if (cellLength === 0 || cellLength % CELL_UNIT_BYTES !== 0 || cell + cellLength > end)
+        throw head.malformed(`the cell at ${cell} has no length`);
+      visit(cell, cellLength, size > 0);
       cell += cellLength;
     }
-    at += lengthBytes;
+    bin = end;
   }
 }
 
-async function binPart(hive: Hive, offset: number, lengthBytes: number): Promise<Fields> {
-  const structure = 'registry hive bin';
-  return new Fields(
-    await readStructure(hive.file, HIVE_HEADER_BYTES + offset, lengthBytes, structure),
-    structure,
-  );
+/** Small parts of the bins, asked for front to back; bins may be of any length. */
+class Words {
+  readonly #hive: Hive;
+  #startBytes = 0;
+  #window: Fields = new Fields(new Uint8Array(), STRUCTURE);
+
+  constructor(hive: Hive) {
+    this.#hive = hive;
+  }
+
+  async at(offset: number, lengthBytes: number): Promise<Fields> {
+    if (offset + lengthBytes > this.#startBytes + this.#window.lengthBytes) {
+      const { file } = this.#hive;
+      const place = HIVE_HEADER_BYTES + offset;
+      const windowBytes = Math.max(lengthBytes, Math.min(WINDOW_BYTES, file.lengthBytes - place));
+      this.#window = new Fields(await readStructure(file, place, windowBytes, STRUCTURE), STRUCTURE);
+      this.#startBytes = offset;
+    }
+    return this.#window.fields(offset - this.#startBytes, lengthBytes);
+  }
 }
