@@ -95,6 +95,7 @@ export class OwnSection {
     return defined({
       ...disk,
       role: oneOf(roles, word('role')) ?? disk.role,
+      path: disk.path ?? word('path'),
       format: (isSameFile ? word('format') : undefined) ?? disk.format,
       bus: bus !== undefined && disk.bus === SUBSTITUTE_BUS ? bus : disk.bus,
       target: word('target'),

@@ -136,6 +136,11 @@ function bootItemOf(drives: readonly PlacedDrive[]): PlacedDevices['bootItem'] {
   return { id: first.item, type: bootWords[first.disk.device] };
 }
 
+/** OVF has empty disks, which the importer makes: what is in the file of such a disk is of no use there. */
+export function isMadeAnew({ device, path, role, virtualSizeBytes }: MachineDisk): boolean {
+  return role === 'scratch' && device === 'disk' && path !== undefined && virtualSizeBytes !== undefined;
+}
+
 class Placer {
   readonly files: XmlNode[] = [];
   readonly disks: XmlNode[] = [];
@@ -224,7 +229,8 @@ class Placer {
   /** What an item names: a disk of the DiskSection, or the file of what is in a drive. */
   #resourceOf(disk: MachineDisk, field: string): string | undefined {
     const { device, path, format, virtualSizeBytes } = disk;
-    const file = path === undefined ? undefined : this.#fileOf(path, field);
+    if (path !== undefined) requirePlace(path, field);
+    const file = path === undefined || isMadeAnew(disk) ? undefined : this.#fileOf(path);
     if (device !== 'disk') {
       this.#losses.add(
         `${field}.virtualSizeBytes`,
@@ -235,7 +241,7 @@ class Placer {
     }
     const sizeBytes = this.#sizeOf(disk, field);
     if (sizeBytes === undefined) return undefined;
-    const written = path === undefined ? (format ?? 'vmdk') : format;
+    const written = file === undefined ? (format ?? 'vmdk') : format;
     if (format !== undefined && format !== 'vmdk') this.#losses.add(`${field}.format`, format, FORMAT_WHY);
     const id = `vmdisk${this.disks.length + 1}`;
     this.disks.push(
@@ -267,13 +273,7 @@ class Placer {
     );
   }
 
-  #fileOf(path: string, field: string): string {
-    const why =
-      xmlCharacters(path) !== path || /[\r\n\\]/.test(path) || /^[a-z][a-z0-9+.-]*:/i.test(path)
-        ? 'is no plain path'
-        : outsideOfFolder(path);
-    if (why !== undefined)
-      throw refused(`${field}.path`, `${JSON.stringify(path)} ${why}`, 'put the file beside the descriptor');
+  #fileOf(path: string): string {
     const known = this.#fileIds.get(path);
     if (known !== undefined) return known;
     const id = `file${this.#fileIds.size + 1}`;
@@ -308,6 +308,16 @@ class Placer {
     const properties = { AutomaticAllocation: 'false', ResourceSubType: 'vmware.vtpm' };
     this.items.push(itemNode(this.#nextItem++, types.other, 'Virtual TPM', properties, false));
   }
+}
+
+/** Throws for what is no file beside the descriptor, or below. */
+function requirePlace(path: string, field: string): void {
+  const why =
+    xmlCharacters(path) !== path || /[\r\n\\]/.test(path) || /^[a-z][a-z0-9+.-]*:/i.test(path)
+      ? 'is no plain path'
+      : outsideOfFolder(path);
+  if (why !== undefined)
+    throw refused(`${field}.path`, `${JSON.stringify(path)} ${why}`, 'put the file beside the descriptor');
 }
 
 /** Adapters in VMware's words, those that it has. */

@@ -3,7 +3,7 @@ import type { Machine, MachineDisk } from '../../model.ts';
 import { type XmlNode, xml, xmlCharacters } from '../xml/write.ts';
 import { formatOf } from './envelope.ts';
 import { SUBSTITUTE_BUS } from './own.ts';
-import type { PlacedDevices, PlacedDrive, PlacedNic } from './place.ts';
+import { isMadeAnew, type PlacedDevices, type PlacedDrive, type PlacedNic } from './place.ts';
 
 /** The section of this project: what OVF has no place for. `osType`: VMware's word for the system, beside it. */
 export function ownNode(
@@ -74,8 +74,9 @@ function diskNode({ disk, index, item, bus }: PlacedDrive, losses: Losses): XmlN
       target: plain(target, `${field}.target`, losses),
       bootOrder,
       readOnly: readOnly === undefined ? undefined : String(readOnly),
+      path: isMadeAnew(disk) ? path : undefined,
       // What follows is true of this file only.
-      file: path,
+      file: isMadeAnew(disk) ? undefined : path,
       format: formatToSay(disk),
       uuid: plain(uuid, `${field}.uuid`, losses),
     },
