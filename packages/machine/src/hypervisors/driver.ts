@@ -130,6 +130,15 @@ export interface HypervisorDriver {
   /** Also of a machine that is stopped: then nothing can change until it is released, and it cannot be started. */
   capture(id: string, request: CaptureRequest): Promise<Capture>;
 
+  /**
+   * The ids of the captures that there is anything of, also of those whose taker is gone. Whoever knows which of them
+   * are wanted releases the others.
+   */
+  captures(id: string): Promise<readonly string[]>;
+
+  /** Lets go of a capture, whoever has taken it. Nothing to do when there is none. */
+  releaseCapture(id: string, captureId: string): Promise<void>;
+
   /** Fills the image of each disk with what shows through, until it needs nothing else; goes on beside the guest. */
   materialize(
     id: string,

@@ -5,7 +5,7 @@ import type { Loss, Machine, MachineFacts, Nic, NicModel } from '../../model.ts'
 import { type Board, boardOf, bootPlaces, type PlacedDisk, placeDisks } from '../../placement.ts';
 import { targetIndex } from '../../targets.ts';
 import type { DefinedMachine } from '../driver.ts';
-import { attachedNodes, diskNodes, imageNode, type Json, nodesOf } from './disk-nodes.ts';
+import { attachedNodes, diskNodes, imageNode, type Json, nodesOf, topOf } from './disk-nodes.ts';
 
 /** Code and variables of UEFI, as files; the variables are written to. */
 export interface UefiFiles {
@@ -320,7 +320,7 @@ function diskArgs(
     ...(controllers.has('floppy') && board === 'q35' ? ['-device', 'isa-fdc,id=floppy'] : []),
     ...disks.flatMap((placed) => {
       const { disk, index, bus } = placed;
-      const nodes = isDetached && disk.path !== undefined ? diskNodes(disk.path) : attachedNodes(index);
+      const nodes = isDetached && disk.path !== undefined ? diskNodes(disk) : attachedNodes(index);
       const device = deviceOf(placed, board, slots);
       const bootindex = places.get(index);
       const image = disk.path === undefined ? undefined : imageNode(disk, index, losses);
@@ -332,7 +332,7 @@ function diskArgs(
         ...json('-device', {
           ...device,
           id: nodes.device,
-          drive: image === undefined ? undefined : nodes.top,
+          drive: image === undefined ? undefined : topOf(nodes),
           bootindex: bus === 'floppy' ? undefined : bootindex,
         }),
       ];
@@ -430,6 +430,8 @@ function nicArgs(
     driver,
     netdev: network === 'unplugged' ? undefined : id,
     mac: requireMac(macAddress, field),
+    // Nothing is started from a network: what could do that would only take its time.
+    romfile: '',
   };
   return [...netdev, ...json('-device', device)];
 }

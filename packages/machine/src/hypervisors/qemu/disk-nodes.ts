@@ -21,32 +21,45 @@ const drivers: Readonly<Record<string, string>> = {
 /** The names by which QEMU knows a disk. */
 export interface DiskNodes {
   readonly device: string;
-  /** What the device reads and writes. */
-  readonly top: string;
   readonly image: string;
   readonly backing: string;
+  /**
+   * Nodes between the device and the image, the highest first, that do nothing: what is below each can be exchanged
+   * while the guest goes on, for all disks at one moment. Empty for what nobody writes to.
+   */
+  readonly slots: readonly string[];
 }
+
+/** How many captures of one disk there can be at a time. */
+export const SLOT_COUNT = 4;
 
 export function attachedNodes(index: number): DiskNodes {
-  const image = `disk${index}`;
-  return { device: `device${index}`, top: image, image, backing: `backing${index}` };
+  return { device: `device${index}`, image: `disk${index}`, backing: `backing${index}`, slots: [] };
 }
 
-/**
- * Of a disk that may come and go while the guest runs: by its path, which does not change. There is a node between
- * the device and the image that does nothing: what is below it can be exchanged, for all disks at one moment.
- */
-export function diskNodes(path: string): DiskNodes {
-  const name = createHash('sha256').update(path).digest('hex').slice(0, 16);
+/** Of a disk that may come and go while the guest runs: by its path, which does not change. */
+export function diskNodes({ path = '', device, readOnly }: MachineDisk): DiskNodes {
+  const name = diskName(path);
+  const hasSlots = device === 'disk' && readOnly !== true;
   return {
     device: `device-${name}`,
-    top: `top-${name}`,
     image: `image-${name}`,
     backing: `backing-${name}`,
+    slots: Array.from({ length: hasSlots ? SLOT_COUNT : 0 }, (_, slot) => `slot${slot}-${name}`),
   };
 }
 
+/** Names of nodes have at most 31 characters. */
+export function diskName(path: string): string {
+  return createHash('sha256').update(path).digest('hex').slice(0, 16);
+}
+
 export type BlockNode = { readonly [name: string]: Json };
+
+/** The node that the device reads and writes. */
+export function topOf({ slots, image }: DiskNodes): string {
+  return slots[0] ?? image;
+}
 
 /** The nodes of a disk, lowest first. */
 export function nodesOf(disk: BackedDisk, nodes: DiskNodes, image: BlockNode): BlockNode[] {
@@ -54,12 +67,17 @@ export function nodesOf(disk: BackedDisk, nodes: DiskNodes, image: BlockNode): B
   return [
     ...(backing === undefined ? [] : [backingNode(nodes.backing, backing)]),
     { 'node-name': nodes.image, ...image, ...(backing !== undefined && { backing: nodes.backing }) },
-    ...(nodes.top === nodes.image ? [] : [topNode(nodes, nodes.image, image['read-only'] === true)]),
+    ...nodes.slots.map((_, slot) => slotNode(nodes, slot, belowSlot(nodes, slot))).reverse(),
   ];
 }
 
-export function topNode({ top }: DiskNodes, below: string, isReadOnly: boolean): BlockNode {
-  return { 'node-name': top, driver: 'raw', 'read-only': isReadOnly, discard: 'unmap', file: below };
+/** What stands below a slot when it is free. */
+export function belowSlot({ slots, image }: DiskNodes, slot: number): string {
+  return slots[slot + 1] ?? image;
+}
+
+export function slotNode({ slots }: DiskNodes, slot: number, below: string): BlockNode {
+  return { 'node-name': slots[slot] ?? '', driver: 'raw', 'read-only': false, discard: 'unmap', file: below };
 }
 
 /** A year: whoever serves the export may be away for as long as it takes, and what reads from it waits. */

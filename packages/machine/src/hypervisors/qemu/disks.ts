@@ -4,7 +4,15 @@ import { Losses } from '../../losses.ts';
 import { boardOf } from '../../placement.ts';
 import type { BackedDisk, DefinedMachine } from '../driver.ts';
 import { HOTPLUG_PORT_COUNT, hasHotplugPorts } from './command.ts';
-import { type BlockNode, diskNodes, imageNode, nodesOf } from './disk-nodes.ts';
+import {
+  type BlockNode,
+  type DiskNodes,
+  diskName,
+  diskNodes,
+  imageNode,
+  nodesOf,
+  topOf,
+} from './disk-nodes.ts';
 import type { QmpClient } from './qmp.ts';
 
 /** How long a guest has to let go of a disk. */
@@ -28,7 +36,7 @@ export function requireHotplug(disk: BackedDisk, machine: DefinedMachine): void 
 
 /** Gives a guest that runs a disk; what of it is there already stays. */
 export async function plug(qmp: QmpClient, disk: BackedDisk, machine: DefinedMachine): Promise<void> {
-  const nodes = diskNodes(disk.path ?? '');
+  const nodes = diskNodes(disk);
   const image = imageNode(disk, machine.disks.length, new Losses());
   const present = await nodeNames(qmp);
   const added: string[] = [];
@@ -53,8 +61,10 @@ async function deviceFor(
   qmp: QmpClient,
   disk: BackedDisk,
   machine: DefinedMachine,
-  { device: id, top: drive }: { readonly device: string; readonly top: string },
+  nodes: DiskNodes,
 ): Promise<BlockNode> {
+  const id = nodes.device;
+  const drive = topOf(nodes);
   if (disk.bus === 'scsi') {
     if (!(await deviceIds(qmp)).has('scsi'))
       await qmp.execute('device_add', {
@@ -90,9 +100,17 @@ async function freePort(qmp: QmpClient, machine: DefinedMachine): Promise<{ read
   });
 }
 
-/** Takes a disk from a guest that runs. Throws STORE_REFUSED when that does not let go of it. */
-export async function unplug(qmp: QmpClient, path: string, signal?: AbortSignal): Promise<void> {
-  const nodes = diskNodes(path);
+/** Takes a disk from a guest that runs. Throws STORE_REFUSED when that does not let go of it, or a capture reads it. */
+export async function unplug(qmp: QmpClient, disk: BackedDisk, signal?: AbortSignal): Promise<void> {
+  const { path = '' } = disk;
+  const nodes = diskNodes(disk);
+  const present = await nodeNames(qmp);
+  if ([...present].some((name) => name.startsWith(`cbw-${diskName(path)}-`))) {
+    throw new StoreError('STORE_REFUSED', `a capture reads ${path}`, {
+      where: path,
+      hint: 'wait until it has ended, or release it',
+    });
+  }
   if ((await deviceIds(qmp)).has(nodes.device)) {
     // The guest may have been asked before.
     await qmp.execute('device_del', { id: nodes.device }).catch((error) => {
@@ -100,8 +118,7 @@ export async function unplug(qmp: QmpClient, path: string, signal?: AbortSignal)
     });
     await untilReleased(qmp, nodes.device, path, signal);
   }
-  const present = await nodeNames(qmp);
-  for (const name of [nodes.top, nodes.image, nodes.backing]) {
+  for (const name of [...nodes.slots, nodes.image, nodes.backing]) {
     if (present.has(name)) await removeNode(qmp, name);
   }
 }

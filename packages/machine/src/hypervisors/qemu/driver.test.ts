@@ -1,49 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
-import { completeMachine } from '../../complete.ts';
-import type { Machine, MachineDisk } from '../../model.ts';
-import type { DefinedMachine } from '../driver.ts';
-import { bootSector } from './boot-sector.testkit.ts';
+import { test } from 'node:test';
+import type { MachineDisk } from '../../model.ts';
+import { bootDisk, MIB, machineOf, said, setUp, until } from './driver.testkit.ts';
 import { QemuDriver } from './driver.ts';
-
-const MIB: number = 2 ** 20;
-
-async function setUp(
-  context: TestContext,
-): Promise<{ readonly folder: string; readonly driver: QemuDriver }> {
-  const folder = await mkdtemp(join(tmpdir(), 'gantry-hv-'));
-  // KVM does not have the system management mode everywhere, and starts no faster.
-  const driver = new QemuDriver({ folder: join(folder, 'machines'), accelerator: 'tcg' });
-  context.after(async () => {
-    for (const id of await driver.list()) await driver.undefine(id);
-    await driver.close();
-    await rm(folder, { recursive: true, force: true });
-  });
-  return { folder, driver };
-}
-
-async function bootDisk(path: string, ...sector: Parameters<typeof bootSector>): Promise<MachineDisk> {
-  await writeFile(path, Buffer.concat([bootSector(...sector), Buffer.alloc(MIB - 512)]));
-  return { role: 'system', device: 'disk', path, format: 'raw', bus: 'virtio', bootOrder: 1 };
-}
-
-function machineOf(disks: readonly MachineDisk[], changes: Partial<Machine> = {}): DefinedMachine {
-  return { ...completeMachine({ name: 'test', disks }), memoryBytes: 32 * MIB, ...changes };
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await delay(20);
-}
-
-async function said(driver: QemuDriver, id: string): Promise<string> {
-  const { lengthBytes, read } = await driver.console(id);
-  return Buffer.from(await read(0, lengthBytes)).toString();
-}
 
 test('a machine is defined, started, heard, and says how it ended', async (t) => {
   const { folder, driver } = await setUp(t);

@@ -8,17 +8,30 @@ import { type FoundFirmware, findFirmware } from '../../host/firmware.ts';
 import { qemuHost } from '../../host/qemu.ts';
 import type { Architecture, Loss } from '../../model.ts';
 import { boardOf } from '../../placement.ts';
-import type { BackedDisk, DefinedMachine, MachineConsole, MachineStatus, StopRequest } from '../driver.ts';
+import type {
+  BackedDisk,
+  Capture,
+  CaptureRequest,
+  DefinedMachine,
+  HypervisorDriver,
+  MachineConsole,
+  MachineStatus,
+  StopRequest,
+} from '../driver.ts';
+import { captureIdsOf } from './capture-records.ts';
+import { capture, releaseCapture } from './captures.ts';
 import { type QemuCommand, qemuCommand, type UefiFiles } from './command.ts';
 import { withNeededBacking } from './delta.ts';
 import { plug, requireHotplug, unplug } from './disks.ts';
 import { type FolderLock, lockFolder } from './folder-lock.ts';
 import { detachedOptions, type MachineFolder, machineFolder, requireShortFolder } from './machine-folder.ts';
+import { endFill, type FillState, fill } from './materialize.ts';
 import { converse } from './monitor.ts';
+import { askToEnd } from './power.ts';
 import { complaint, isGoneWithin, killProcess, qemuFailed, spawnDetached } from './process.ts';
 import type { QmpClient } from './qmp.ts';
 import { type DefinitionRecord, type RunRecord, readRecord, writeRecord } from './records.ts';
-import { finish, qemuState, quit, statusOf } from './run-state.ts';
+import { finish, qemuState, quit, restart, statusOf } from './run-state.ts';
 import { connectInTurn } from './sockets.ts';
 import { Watch } from './watch.ts';
 
@@ -35,16 +48,17 @@ export interface QemuDriverOptions {
   readonly sandbox?: boolean | undefined;
 }
 
-/** An operating system that starts just then misses the button. */
-const PRESS_AGAIN_MS = 10_000;
-const POLL_MS = 25;
+/** How often the filling of disks is looked at. */
+const LOOK_MS = 200;
+/** A capture that waits for the guest to end has its own time for it. */
+const STOP_WAIT_MS = 600_000;
 
 /**
  * Machines that QEMU runs directly, each in a folder of its own. They go on when this process ends, and any other
  * process that has the folder finds them again. Nothing is kept in memory: what a machine is and does stands in its
  * folder and is asked of its QEMU.
  */
-export class QemuDriver {
+export class QemuDriver implements HypervisorDriver {
   readonly kind = 'qemu' as const;
   readonly #folder: string;
   readonly #options: QemuDriverOptions;
@@ -68,9 +82,11 @@ export class QemuDriver {
     const firmware = await this.#firmwareFor(machine);
     await this.#command(machine, folder, firmware);
     await this.#exclusively(folder, 'it is being defined', async () => {
+      await finish(folder);
       const state = await qemuState(folder);
-      if (state === 'shutdown') await finish(folder);
-      else if (state === 'prelaunch') await quit(folder, 'forced');
+      const run = await readRecord<RunRecord>(folder.run);
+      if (state === 'shutdown') throw refused(id, 'a capture reads its disks', 'wait until that has ended');
+      else if (state === 'prelaunch') await quit(folder, run?.reason);
       else if (state !== undefined) throw refused(id, 'it runs', 'stop it first');
       const before = await readRecord<DefinitionRecord>(folder.definition).catch(() => undefined);
       // Variables belong to the code that wrote them.
@@ -104,9 +120,11 @@ export class QemuDriver {
       folder,
       'it is being started',
       async () => {
-        if ((await qemuState(folder)) === 'shutdown') await finish(folder);
+        await finish(folder);
         const state = await qemuState(folder);
         if (state === 'running') return;
+        // A capture still reads what it had before.
+        if (state === 'shutdown') return restart(folder);
         if (state === undefined) await this.#launch(folder);
         if (state === undefined || state === 'prelaunch')
           await writeRecord(folder.run, { version: 1, phase: 'running' } satisfies RunRecord);
@@ -119,36 +137,33 @@ export class QemuDriver {
   async stop(id: string, { graceMs, signal }: StopRequest): Promise<'graceful' | 'forced'> {
     const folder = await this.#known(id);
     signal?.throwIfAborted();
+    await this.#forgetReboot(folder, signal);
     const state = await qemuState(folder);
-    if (graceMs > 0 && state !== undefined && state !== 'prelaunch')
-      await this.#askToEnd(folder, graceMs, signal);
+    if (graceMs > 0 && state !== undefined && state !== 'prelaunch') await askToEnd(folder, graceMs, signal);
     return this.#exclusively(folder, 'it is being stopped', async () => {
       await finish(folder);
-      if ((await qemuState(folder)) !== undefined) await quit(folder, 'forced');
-      // What is gone without a word may still be on its way.
-      else await isGoneWithin(folder, 0);
+      const left = await qemuState(folder);
+      // One whose guest has ended stays as long as a capture needs it.
+      if (left !== undefined && left !== 'shutdown') await quit(folder, 'forced');
       const { reason } = (await readRecord<RunRecord>(folder.run)) ?? {};
       return reason === 'forced' ? 'forced' : 'graceful';
     });
   }
 
-  /** Presses the power button until the guest has ended, or the time is over. */
-  async #askToEnd(folder: MachineFolder, graceMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const endMs = Date.now() + graceMs;
-    for (let pressAgainMs = 0; Date.now() < endMs; ) {
-      signal?.throwIfAborted();
-      const isDue = Date.now() >= pressAgainMs;
-      const state = await converse(folder.qmp, async (qmp) => {
-        const answer = (await qmp.execute('query-status')) as { readonly status: string };
-        if (answer.status === 'shutdown' || !isDue) return answer.status;
-        // A guest that stands still hears nothing.
-        if (answer.status !== 'running') await qmp.execute('cont');
-        await qmp.execute('system_powerdown');
-        return answer.status;
-      });
-      if (state === undefined || state === 'shutdown') return;
-      if (isDue) pressAgainMs = Date.now() + PRESS_AGAIN_MS;
-      await delay(POLL_MS, undefined, { signal });
+  /** A guest that ends now is not to start again, as one does whose capture was given up. */
+  async #forgetReboot(folder: MachineFolder, signal: AbortSignal | undefined): Promise<void> {
+    const record = await readRecord<RunRecord>(folder.run);
+    if (record?.isRebooting !== true) return;
+    const lock = await lockFolder(folder.lock, {
+      purpose: 'it is being stopped',
+      waitMs: STOP_WAIT_MS,
+      signal,
+    });
+    try {
+      const { isRebooting: _, ...kept } = (await readRecord<RunRecord>(folder.run)) ?? record;
+      await writeRecord(folder.run, kept);
+    } finally {
+      await lock.release();
     }
   }
 
@@ -239,12 +254,86 @@ export class QemuDriver {
       'a disk is being detached',
       async () => {
         const record = await this.#definition(id, folder);
-        await converse(folder.qmp, (qmp) => unplug(qmp, path, signal));
-        const disks = record.machine.disks.filter((disk) => disk.path !== path);
+        // One that is not there may be left of an attachment that was interrupted.
+        const disk = record.machine.disks.find((candidate) => candidate.path === path) ?? {
+          role: 'user',
+          device: 'disk',
+          path,
+        };
+        await converse(folder.qmp, (qmp) => unplug(qmp, disk, signal));
+        const disks = record.machine.disks.filter((other) => other !== disk);
         await writeRecord(folder.definition, { ...record, machine: { ...record.machine, disks } });
       },
       signal,
     );
+  }
+
+  async capture(id: string, request: CaptureRequest): Promise<Capture> {
+    return capture(await this.#known(id), request);
+  }
+
+  async captures(id: string): Promise<readonly string[]> {
+    return captureIdsOf(await this.#known(id));
+  }
+
+  async releaseCapture(id: string, captureId: string): Promise<void> {
+    await releaseCapture(await this.#known(id), captureId);
+  }
+
+  async materialize(
+    id: string,
+    onProgress: (doneBytes: number, totalBytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const folder = await this.#known(id);
+    for (;;) {
+      const fills = await this.#exclusively(
+        folder,
+        'its disks are being filled',
+        () => this.#fillStep(folder),
+        signal,
+      );
+      const sum = (field: 'doneBytes' | 'totalBytes') =>
+        fills.reduce((total, each) => total + each[field], 0);
+      onProgress(sum('doneBytes'), sum('totalBytes'));
+      if (fills.every(({ isDone }) => isDone)) return;
+      try {
+        await delay(LOOK_MS, undefined, { signal });
+      } catch {
+        const { machine } = await this.#definition(id, folder);
+        for (const disk of machine.disks) if (disk.backing !== undefined) await endFill(folder, disk);
+        await this.#exclusively(folder, 'its disks are not filled any more', () => this.#endUnused(folder));
+        signal?.throwIfAborted();
+      }
+    }
+  }
+
+  /** A machine that does not run gets a QEMU for it, whose guest waits. */
+  async #fillStep(folder: MachineFolder): Promise<readonly FillState[]> {
+    const record = await this.#definition(folder.path, folder);
+    const { disks } = await withNeededBacking(record.machine);
+    const left = disks.filter(({ backing }) => backing !== undefined);
+    if (left.length > 0 && (await qemuState(folder)) === undefined) await this.#launch(folder);
+    const filled: FillState[] = [];
+    for (const disk of record.machine.disks) {
+      if (disk.backing === undefined) continue;
+      const isNeeded = left.some(({ path }) => path === disk.path);
+      const state = await converse(folder.qmp, (qmp) => fill(qmp, disk, isNeeded));
+      filled.push(state ?? { doneBytes: 0, totalBytes: 0, isDone: !isNeeded });
+    }
+    if (filled.every(({ isDone }) => isDone)) {
+      const { disks: whole } = await withNeededBacking(record.machine);
+      await writeRecord(folder.definition, { ...record, machine: { ...record.machine, disks: whole } });
+      await this.#endUnused(folder);
+    }
+    return filled;
+  }
+
+  /** Ends a QEMU that was started for its disks only. */
+  async #endUnused(folder: MachineFolder): Promise<void> {
+    if ((await qemuState(folder)) !== 'prelaunch') return;
+    const { reason } = (await readRecord<RunRecord>(folder.run)) ?? {};
+    await quit(folder, reason);
   }
 
   async undefine(id: string): Promise<void> {
@@ -271,7 +360,11 @@ export class QemuDriver {
     const { machine, firmware } = await this.#definition(folder.path, folder);
     if (firmware !== undefined) await copyOnce(firmware.templatePath, folder.variables);
     const command = await this.#command(await withNeededBacking(machine), folder, firmware);
-    await writeRecord(folder.run, { version: 1, phase: 'starting' } satisfies RunRecord);
+    // What was held ended with the last QEMU.
+    await rm(folder.captures, { recursive: true, force: true });
+    const last = await readRecord<RunRecord>(folder.run);
+    const reason = last?.phase === 'running' ? 'crashed' : last?.reason;
+    await writeRecord(folder.run, { version: 1, phase: 'starting', reason } satisfies RunRecord);
     await spawnDetached(command, folder);
     // Its answer says that all files are open.
     const state = await qemuState(folder).catch(() => undefined);

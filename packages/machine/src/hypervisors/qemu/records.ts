@@ -18,10 +18,12 @@ export interface DefinitionRecord {
 export interface RunRecord {
   readonly version: 1;
   readonly phase: 'starting' | 'running' | 'ended';
-  /** How it ended: `guest-shutdown`, or `forced`. */
+  /** How it ended: `guest-shutdown`, or `forced`; how the one before did, while it starts: `crashed` too. */
   readonly reason?: string | undefined;
   /** Its guest was asked to end so that a capture is taken, and is to start again. */
   readonly isRebooting?: boolean | undefined;
+  /** The file systems of its guest are frozen, for some seconds. */
+  readonly isFrozen?: boolean | undefined;
 }
 
 /** Whole and durable, or as before. */

@@ -1,5 +1,7 @@
 import { StoreError } from '@gantry/disk';
 import type { MachineStatus } from '../driver.ts';
+import { thaw } from './agent.ts';
+import { hasHeldCaptures } from './capture-records.ts';
 import { lockFolder } from './folder-lock.ts';
 import type { MachineFolder } from './machine-folder.ts';
 import { converse } from './monitor.ts';
@@ -23,12 +25,24 @@ export async function stateBy(qmp: QmpClient): Promise<QemuState> {
 /** What a machine does, for those who ask from outside. One whose guest has ended is ended. */
 export async function statusOf(folder: MachineFolder): Promise<MachineStatus> {
   const state = await lastState(folder);
-  if (state === undefined) return recordedStatus(folder);
+  const record = await readRecord<RunRecord>(folder.run);
+  if (state === 'running' && record?.isFrozen === true) await tidied(folder);
+  if (state !== 'shutdown') return statusBy(state, record);
+  if (record?.phase === 'ended') return statusBy(undefined, record);
+  if (!(await tidied(folder))) return { state: 'running', reason: state };
+  const after = await lastState(folder);
+  return statusBy(after === 'shutdown' ? undefined : after, await readRecord<RunRecord>(folder.run));
+}
+
+function statusBy(state: QemuState | undefined, record: RunRecord | undefined): MachineStatus {
+  if (state === undefined) {
+    const { phase, reason } = record ?? {};
+    if (phase === 'running' || reason === 'crashed') return { state: 'crashed' };
+    return { state: 'stopped', ...(reason && { reason }) };
+  }
   // Started, but not let go: its disks are open, and its guest never ran.
   if (state === 'prelaunch') return { state: 'stopped', reason: state };
-  if (state === 'running') return { state };
-  if (state !== 'shutdown') return { state: 'paused', reason: state };
-  return (await hasFinished(folder)) ? statusOf(folder) : { state: 'running', reason: state };
+  return state === 'running' ? { state } : { state: 'paused', reason: state };
 }
 
 /** A QEMU that goes while it is asked is not there. */
@@ -41,19 +55,15 @@ async function lastState(folder: MachineFolder): Promise<QemuState | undefined> 
   }
 }
 
-async function recordedStatus({ run }: MachineFolder): Promise<MachineStatus> {
-  const { phase, reason } = (await readRecord<RunRecord>(run)) ?? {};
-  return phase === 'running' ? { state: 'crashed' } : { state: 'stopped', ...(reason && { reason }) };
-}
-
-/** Lets QEMU go whose guest has ended. False while somebody else is at the machine. */
-async function hasFinished(folder: MachineFolder): Promise<boolean> {
-  const lock = await lockFolder(folder.lock, { purpose: 'its guest has ended', waitMs: 0 }).catch((error) => {
+/** Does what a process that is gone has left, or what the end of the guest asks for. False while somebody is at it. */
+async function tidied(folder: MachineFolder): Promise<boolean> {
+  const lock = await lockFolder(folder.lock, { purpose: 'it is looked after', waitMs: 0 }).catch((error) => {
     if (error instanceof StoreError && error.code === 'STORE_REFUSED') return undefined;
     throw error;
   });
   if (lock === undefined) return false;
   try {
+    await thawLeft(folder);
     await finish(folder);
     return true;
   } finally {
@@ -61,14 +71,28 @@ async function hasFinished(folder: MachineFolder): Promise<boolean> {
   }
 }
 
+/** Lets a guest go on that a process has frozen which is gone; for who holds the lock. */
+async function thawLeft(folder: MachineFolder): Promise<void> {
+  const record = await readRecord<RunRecord>(folder.run);
+  if (record?.isFrozen !== true) return;
+  await thaw(folder.agent);
+  await writeRecord(folder.run, { ...record, isFrozen: false });
+}
+
 /**
- * What comes after a guest that has ended by itself, for who holds the lock: QEMU goes. Where it was to start again and
- * who wanted that is gone, it starts again.
+ * What comes after a guest that has ended by itself, for who holds the lock: QEMU goes, when no capture needs it any
+ * more. Where the guest was to start again and who wanted that is gone, it starts again.
  */
 export async function finish(folder: MachineFolder): Promise<void> {
   if ((await qemuState(folder)) !== 'shutdown') return;
   const record = await readRecord<RunRecord>(folder.run);
   if (record?.isRebooting === true) await restart(folder);
+  else if (await hasHeldCaptures(folder))
+    await writeRecord(folder.run, {
+      version: 1,
+      phase: 'ended',
+      reason: 'guest-shutdown',
+    } satisfies RunRecord);
   else await quit(folder, 'guest-shutdown');
 }
 
@@ -86,7 +110,7 @@ const QUIT_MS = 30_000;
 const KILL_MS = 10_000;
 
 /** Ends QEMU and waits until it is gone; by force when it does not go. The reason is recorded before. */
-export async function quit(folder: MachineFolder, reason: string): Promise<void> {
+export async function quit(folder: MachineFolder, reason: string | undefined): Promise<void> {
   await writeRecord(folder.run, { version: 1, phase: 'ended', reason } satisfies RunRecord);
   // It may be gone before it has answered.
   await converse(folder.qmp, (qmp) => qmp.execute('quit')).catch(() => {});
