@@ -431,7 +431,7 @@ function nicArgs(
     netdev: network === 'unplugged' ? undefined : id,
     mac: requireMac(macAddress, field),
     // Nothing is started from a network: what could do that would only take its time.
-    romfile: '',
+    romfile: driver.endsWith('-ccw') ? undefined : '',
   };
   return [...netdev, ...json('-device', device)];
 }
