@@ -10,6 +10,7 @@ const peers = {
   ovmf: 'UEFI for the machines that it starts',
   'libvirt-clients': 'virsh defines written domains with the test driver of libvirt',
   libvirt0: 'see libvirt-clients; carries the grammar of domains',
+  'virt-v2v': 'reads appliances of VMware, and prints what it sees of the machine',
   'libvhdi-utils': 'a second reader of VHD',
   'libvmdk-utils': 'a second reader of VMDK',
   'libqcow-utils': 'a second reader of qcow and qcow2',
