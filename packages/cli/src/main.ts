@@ -15,6 +15,7 @@ import { addTenancyCommands } from './commands/tenancy/grammar.ts';
 import { addUserCommands } from './commands/user/grammar.ts';
 import { addVaultCommands } from './commands/vault/grammar.ts';
 import { addVirtImageCommand } from './commands/virt-image/grammar.ts';
+import { addVolumeCommands } from './commands/volume/grammar.ts';
 import { EXIT, exitCodeOf } from './errors/codes.ts';
 import { CommandError } from './errors/command-error.ts';
 import { errorCode, errorText } from './errors/describe.ts';
@@ -26,6 +27,7 @@ const groups: Readonly<Record<string, (program: Command) => void>> = {
   disk: addDiskCommands,
   image: addImageCommands,
   instance: addInstanceCommands,
+  volume: addVolumeCommands,
   machine: addMachineCommands,
   'virt-image': addVirtImageCommand,
   job: addJobCommands,

@@ -72,6 +72,42 @@ export interface Image {
   readonly freeformTags: Readonly<Record<string, string>>;
 }
 
+export interface Instance {
+  readonly id: string;
+  readonly name: string;
+  /** In the words of OCI: `RUNNING`, `STOPPED`, … */
+  readonly state: string;
+  readonly stateReason: string | null;
+  readonly jobId: string | null;
+  readonly compartmentId: string;
+  readonly shape: string;
+  readonly cpuCount: number;
+  readonly memoryBytes: number;
+  readonly imageId: string | null;
+  readonly launchMode: string | null;
+  readonly launchOptions: Plain;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly freeformTags: Readonly<Record<string, string>>;
+  readonly createdAtMs: number;
+}
+
+export interface InstanceWithVolumes extends Instance {
+  /** What it starts from first. */
+  readonly volumes: readonly { readonly volumeId: string; readonly kind: 'boot' | 'block' }[];
+}
+
+export interface Volume {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: 'boot' | 'block';
+  readonly state: string;
+  readonly sizeBytes: number;
+  readonly imageId: string | null;
+  readonly isFilled: boolean;
+  readonly instanceId: string | null;
+  readonly createdAtMs: number;
+}
+
 type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'canceled';
 
 export interface Job {

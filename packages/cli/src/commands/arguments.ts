@@ -28,10 +28,18 @@ export function waitTimeoutOption(): Option {
   );
 }
 
-function parsePositiveNumber(text: string): number {
+export function parsePositiveNumber(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Write a number above 0.');
+}
+
+const DAY_SECONDS = 86_400;
+
+export function parseSeconds(text: string): number {
+  const value = Number(text);
+  if (/^\d+(?:\.\d+)?$/.test(text) && value <= DAY_SECONDS) return value;
+  throw new InvalidArgumentError(`Write seconds, up to ${DAY_SECONDS}.`);
 }
 
 const SEED_BYTES = 32;

@@ -11,6 +11,7 @@ export function addImageCommands(program: Command): void {
     .description('images that a service keeps')
     .addHelpText('after', '\nExample:\n  gantry image list\n');
   addImport(image);
+  addCapture(image);
   addExport(image);
   addReplicate(image);
   addShare(image);
@@ -78,6 +79,21 @@ function addImport(image: Command): void {
         '  gantry image import my-bucket/vm.vmdk --name web-02\n',
     )
     .action(action(() => import('./import.ts')));
+}
+
+function addCapture(image: Command): void {
+  image
+    .command('capture')
+    .description('make an image of an instance as it is at one moment, while it goes on')
+    .argument('<instance>', 'id of an instance, or its name where only one has it')
+    .requiredOption('--name <name>', 'name of the new image')
+    .option('--reboot', 'restart the guest for it, so that its disks are as after a shutdown')
+    .option('--all-volumes', 'an image of each of its volumes, all of the same moment')
+    .option('--compartment <id>', "where it shall belong; by default the instance's compartment")
+    .option('--wait', 'wait until the image is there')
+    .addOption(waitTimeoutOption())
+    .addHelpText('after', '\nExample:\n  gantry image capture web-01 --name web-01-before-upgrade --wait\n')
+    .action(action(() => import('./capture.ts')));
 }
 
 function addExport(image: Command): void {

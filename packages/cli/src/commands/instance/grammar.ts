@@ -1,14 +1,179 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { action } from '../action.ts';
+import { parseLength, parsePositiveNumber, parseSeconds, waitTimeoutOption } from '../arguments.ts';
+
+const INSTANCE = 'id of an instance, or its name where only one has it';
 
 export function addInstanceCommands(program: Command): void {
   const instance = program
     .command('instance')
-    .description('instances of clouds')
+    .description('machines that a service runs, and instances of clouds')
+    .addHelpText('after', '\nExample:\n  gantry instance launch web-01 --name web --wait\n');
+  addLaunch(instance);
+  addLooks(instance);
+  addPower(instance);
+  addChanges(instance);
+  addImport(instance);
+}
+
+function addLaunch(instance: Command): void {
+  instance
+    .command('launch')
+    .description('start a machine from an image, or from a boot volume that is there')
+    .argument('[image]', 'id of an image, or its name where only one has it')
+    .option('--name <name>', "name of the instance; the image's when not given")
+    .option('--boot-volume <id>', 'a boot volume to start from instead of an image')
+    .addOption(
+      new Option(
+        '--boot-volume-size <bytes>',
+        "size of the new boot volume; the image's when not given",
+      ).argParser(parseLength),
+    )
+    .option('--shape <name>', 'size of the machine; the first that the service has when not given')
+    .addOption(
+      sizeOption('--ocpus <count>', 'cores of a flexible shape: two processors on x86_64, one on Arm'),
+    )
+    .addOption(sizeOption('--memory <gb>', 'memory of a flexible shape, in GiB'))
+    .addOption(
+      new Option('--firmware <name>', "firmware; the image's launch options tell it when not given").choices([
+        'BIOS',
+        'UEFI_64',
+      ]),
+    )
+    .addOption(
+      new Option('--metadata <name=value>', 'what is said of the instance (repeatable)').argParser(
+        parseMetadata,
+      ),
+    )
+    .option('--compartment <id>', "where it shall belong; by default the tenancy's root")
+    .option('--materialize', 'copy the whole disk before the start, where otherwise it is copied meanwhile')
+    .option('--wait', 'wait until it runs')
+    .addOption(waitTimeoutOption())
     .addHelpText(
       'after',
-      '\nExample:\n  gantry instance import oci://DEFAULT/ocid1.instance.oc1..aaaa --bucket exports --dry-run\n',
-    );
+      '\nExamples:\n  gantry instance launch web-01 --wait\n  gantry instance launch web-01 --name web-02 --ocpus 1 --memory 2\n',
+    )
+    .action(action(() => import('./launch.ts')));
+}
+
+function addLooks(instance: Command): void {
+  instance
+    .command('list')
+    .description('list instances, newest first; terminated ones for a day')
+    .addOption(
+      new Option('--state <state>', 'only those in this state').choices([
+        'PROVISIONING',
+        'STARTING',
+        'RUNNING',
+        'STOPPING',
+        'STOPPED',
+        'CREATING_IMAGE',
+        'TERMINATING',
+        'TERMINATED',
+      ]),
+    )
+    .addHelpText('after', '\nExample:\n  gantry instance list --state RUNNING\n')
+    .action(action(() => import('./list.ts')));
+  instance
+    .command('show')
+    .description('show an instance with its volumes')
+    .argument('<instance>', INSTANCE)
+    .addHelpText('after', '\nExample:\n  gantry instance show web-01\n')
+    .action(action(() => import('./show.ts')));
+  instance
+    .command('log')
+    .description('print what the guest has written to its first serial port since its last start')
+    .argument('<instance>', INSTANCE)
+    .option('-f, --follow', 'go on with what it writes, until it ends')
+    .addHelpText('after', '\nExample:\n  gantry instance log web-01 --follow\n')
+    .action(action(() => import('./log.ts')));
+  instance
+    .command('screenshot')
+    .description('write a picture of the screen, PNG')
+    .argument('<instance>', INSTANCE)
+    .argument('<target>', 'file to write, or - for standard output')
+    .addHelpText('after', '\nExample:\n  gantry instance screenshot web-01 web-01.png\n')
+    .action(action(() => import('./screenshot.ts')));
+}
+
+function addPower(instance: Command): void {
+  waited(
+    instance
+      .command('start')
+      .description('start an instance that is stopped')
+      .argument('<instance>', INSTANCE)
+      .addHelpText('after', '\nExample:\n  gantry instance start web-01 --wait\n')
+      .action(action(() => import('./start.ts'))),
+  );
+  waited(
+    instance
+      .command('stop')
+      .description('press the power button, and end the machine when its guest has not ended in time')
+      .argument('<instance>', INSTANCE)
+      .option('--force', 'end it at once, as by pulling the plug')
+      .addOption(graceOption())
+      .addHelpText('after', '\nExample:\n  gantry instance stop web-01 --grace 120 --wait\n')
+      .action(action(() => import('./stop.ts'))),
+  );
+  waited(
+    instance
+      .command('reset')
+      .description('stop an instance as stop does, and start it again')
+      .argument('<instance>', INSTANCE)
+      .option('--force', 'at once, as by the reset button')
+      .addOption(graceOption())
+      .addHelpText('after', '\nExample:\n  gantry instance reset web-01 --force\n')
+      .action(action(() => import('./reset.ts'))),
+  );
+  waited(
+    instance
+      .command('terminate')
+      .description('end an instance and delete it, and its boot volume with it')
+      .argument('<instance>', INSTANCE)
+      .option('--keep-boot-volume', 'keep what it started from')
+      .addHelpText('after', '\nExample:\n  gantry instance terminate web-01 --keep-boot-volume\n')
+      .action(action(() => import('./terminate.ts'))),
+  );
+}
+
+function addChanges(instance: Command): void {
+  instance
+    .command('update')
+    .description('change the name of an instance, or its size while it is stopped')
+    .argument('<instance>', INSTANCE)
+    .option('--name <name>', 'another name')
+    .option('--shape <name>', 'another shape')
+    .addOption(sizeOption('--ocpus <count>', 'cores of a flexible shape'))
+    .addOption(sizeOption('--memory <gb>', 'memory of a flexible shape, in GiB'))
+    .addHelpText('after', '\nExample:\n  gantry instance update web-01 --memory 4\n')
+    .action(action(() => import('./update.ts')));
+}
+
+function waited(command: Command): Command {
+  return command.option('--wait', 'wait until it is done').addOption(waitTimeoutOption());
+}
+
+function graceOption(): Option {
+  return new Option(
+    '--grace <seconds>',
+    'how long the guest has to end by itself; 15 minutes when not given',
+  ).argParser(parseSeconds);
+}
+
+function sizeOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(parsePositiveNumber);
+}
+
+function parseMetadata(
+  text: string,
+  previous: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('Write name=value.');
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+function addImport(instance: Command): void {
   instance
     .command('import')
     .description('bring an instance of OCI here, as a machine of VirtualBox')

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { action, collect } from '../action.ts';
-import { compressOption } from '../arguments.ts';
+import { compressOption, parseSeconds } from '../arguments.ts';
 import { packedFormats } from './packed-formats.ts';
 
 const FILE = 'descriptor: virt-image, domain XML of libvirt, OVF, OVA or settings of VirtualBox (.vbox)';
@@ -169,10 +169,4 @@ export function parseCount(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(value * 2 ** 20) && value > 0) return value;
   throw new InvalidArgumentError('Write a whole number above 0.');
-}
-
-function parseSeconds(text: string): number {
-  const value = Number(text);
-  if (/^\d+(?:\.\d+)?$/.test(text) && value <= 86_400) return value;
-  throw new InvalidArgumentError('Write seconds, up to 86400.');
 }

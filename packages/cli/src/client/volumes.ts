@@ -1,0 +1,5 @@
+import { apiPath } from './paths.ts';
+
+export function volumePath(id: string): string {
+  return apiPath('volumes', id);
+}

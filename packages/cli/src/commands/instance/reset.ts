@@ -1,0 +1,10 @@
+import type { Context } from '../../context.ts';
+import { act, type PowerOptions } from './power.ts';
+
+export function run(
+  context: Context,
+  [idOrName]: readonly [string],
+  options: PowerOptions,
+): Promise<undefined> {
+  return act(context, idOrName, options.force === true ? 'reset' : 'softreset', options);
+}
