@@ -57,7 +57,7 @@ export function declaredFormat({ format = '', file }: ApplianceDisk): { format: 
     };
   }
   const extension = href.slice(href.lastIndexOf('.') + 1).toLowerCase();
-  const byName = formatWords[extension] ?? 'vmdk';
+  const byName = (Object.hasOwn(formatWords, extension) ? formatWords[extension] : undefined) ?? 'vmdk';
   return {
     format: byName,
     warnings: [`the descriptor does not name a known format for ${href}: taken as ${byName}`],

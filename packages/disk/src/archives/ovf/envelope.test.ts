@@ -48,6 +48,9 @@ test('capacities are multiplied by their units', () => {
   assert.throws(() => size('capacity="1" capacityAllocationUnits="byte * 2^70"'), { code: 'IMAGE_LIMIT' });
   assert.throws(() => size('capacity="9007199254740993"'), { code: 'IMAGE_LIMIT' });
   assert.throws(() => size('capacity="1" capacityAllocationUnits="parsec"'), { code: 'IMAGE_MALFORMED' });
+  assert.throws(() => size('capacity="1" capacityAllocationUnits="constructor"'), {
+    code: 'IMAGE_MALFORMED',
+  });
   assert.throws(() => size('capacity="-1"'), { code: 'IMAGE_MALFORMED' });
   assert.throws(() => size('capacity="1e3"'), { code: 'IMAGE_MALFORMED' });
 });

@@ -157,7 +157,8 @@ const legacyUnits: Readonly<Record<string, bigint>> = {
  */
 function bytesOf(quantity: string, unit: string): number {
   if (!/^\d{1,19}$/.test(quantity)) throw malformed(`${JSON.stringify(quantity)} is not a number of ${unit}`);
-  const legacy = legacyUnits[unit.trim().toLowerCase()];
+  const word = unit.trim().toLowerCase();
+  const legacy = Object.hasOwn(legacyUnits, word) ? legacyUnits[word] : undefined;
   const [, base, exponent] = /^byte\s*\*\s*(\d{1,4})\s*\^\s*(\d{1,2})$/i.exec(unit.trim()) ?? [];
   const factor = legacy ?? (base === undefined ? undefined : BigInt(base) ** BigInt(exponent ?? 0));
   if (factor === undefined) throw malformed(`the unit ${JSON.stringify(unit)} is not known`);

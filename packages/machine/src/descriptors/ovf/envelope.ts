@@ -1,4 +1,5 @@
 import { ImageError, type ImageErrorCode } from '@gantry/disk';
+import { ownValue } from '../../own-value.ts';
 import { anyAttribute, anyChild, anyChildren, type XmlElement } from '../xml/tree.ts';
 import type { Warnings } from '../xml/warnings.ts';
 import { bytesOfUnits } from './units.ts';
@@ -241,7 +242,7 @@ export function formatOf(address: string | undefined, path: string | undefined):
   const lower = (address ?? '').toLowerCase();
   const word = Object.keys(formatWords).find((candidate) => lower.includes(candidate));
   const ending = path === undefined ? '' : path.slice(path.lastIndexOf('.') + 1).toLowerCase();
-  return formatWords[word ?? ending];
+  return ownValue(formatWords, word ?? ending);
 }
 
 function required(element: XmlElement, name: string, warnings: Warnings): string {

@@ -5,6 +5,8 @@ import fc from 'fast-check';
 import { completeMachine } from '../../complete.ts';
 import { machines } from '../../model.testkit.ts';
 import type { Machine, MachineDisk, MachineFacts } from '../../model.ts';
+import { readXml } from '../xml/read.ts';
+import type { XmlElement } from '../xml/tree.ts';
 import { envelope, item, virtualBoxDescriptor, vmwareDescriptor } from './ovf.testkit.ts';
 import { readOvf } from './read.ts';
 import { bytesOfUnits } from './units.ts';
@@ -210,6 +212,20 @@ for (const [what, [text, code]] of Object.entries(refused)) {
   });
 }
 
+test('names that every object has mean nothing', () => {
+  const word = 'constructor';
+  const { facts } = read(
+    envelope({
+      ...disk(`ovf:format="${word}"`),
+      hardware: `${item({ InstanceID: 1, ResourceType: 20, ResourceSubType: word })}
+${item({ InstanceID: 2, ResourceType: 17, HostResource: 'ovf:/disk/d', Parent: 1 })}
+${item({ InstanceID: 3, ResourceType: 10, ResourceSubType: word, Connection: word })}`,
+    }).replace('d.vmdk', `d.${word}`),
+  );
+  assert.deepEqual(facts.disks, [{ role: 'system', device: 'disk', path: `d.${word}` }]);
+  assert.deepEqual(facts.nics, [{ network: 'named', networkName: word }]);
+});
+
 test('units of bytes are those of DSP0004 and the old words', () => {
   assert.equal(bytesOfUnits('3', 'byte * 2^20'), 3 * 2 ** 20);
   assert.equal(bytesOfUnits('3', 'byte*10^9'), 3e9);
@@ -218,6 +234,7 @@ test('units of bytes are those of DSP0004 and the old words', () => {
   assert.equal(bytesOfUnits('3', 'gb'), 3 * 2 ** 30);
   for (const [quantity, unit] of [
     ['3', 'furlong'],
+    ['3', 'constructor'],
     ['-3', 'byte'],
     ['9007199254740993', 'byte'],
     ['1', ''],
@@ -347,6 +364,13 @@ const described: fc.Arbitrary<Machine> = fc
 
 test('what is read of a written descriptor is the machine, but for what was told as lost', () => {
   let count = 0;
+  /** As DSP8023 has it: each section begins with Info, and the properties of an item follow their names. */
+  const requireOrder = (element: XmlElement): void => {
+    const names = element.children.map(({ name }) => name);
+    if (element.name.endsWith('Section')) assert.equal(names[0], 'Info', element.name);
+    if (element.name === 'Item') assert.deepEqual(names, [...names].sort());
+    for (const child of element.children) requireOrder(child);
+  };
   fc.assert(
     fc.property(described, (from) => {
       const written = (() => {
@@ -360,6 +384,7 @@ test('what is read of a written descriptor is the machine, but for what was told
       })();
       if (written === undefined) return;
       count += 1;
+      requireOrder(readXml(utf8.encode(written.text), { file: 'written', structure: 'test' }));
       const { facts, warnings } = read(written.text);
       assert.deepEqual(warnings, []);
       const lost = (field: string) => written.losses.some((loss) => loss.field === field);
@@ -390,3 +415,40 @@ function absent(field: string): unknown {
   if (/(?:tpm|readOnly)$/.test(field)) return false;
   return field === 'guestType' ? 'hvm' : undefined;
 }
+
+test('a descriptor that is bent in any way is read, or refused by name', () => {
+  const own = writeOvf(machine).text;
+  const parts = fc.constantFrom(
+    '',
+    '0',
+    '-1',
+    '9'.repeat(20),
+    'true',
+    'ovf:/disk/',
+    `\${x}`,
+    '&#1;',
+    '/',
+    '"',
+    '<',
+    '>',
+  );
+  fc.assert(
+    fc.property(
+      fc.constantFrom(vmwareDescriptor, virtualBoxDescriptor, collection, own),
+      fc.array(fc.tuple(fc.nat(20_000), fc.nat(40), parts), { minLength: 1, maxLength: 3 }),
+      (whole, changes) => {
+        let text = whole;
+        for (const [at, length, part] of changes) {
+          const from = at % text.length;
+          text = text.slice(0, from) + part + text.slice(from + length);
+        }
+        try {
+          read(text);
+        } catch (error) {
+          assert.ok(error instanceof ImageError, String(error));
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});

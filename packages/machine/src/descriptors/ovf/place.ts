@@ -1,6 +1,7 @@
 import { ImageError } from '@gantry/disk';
 import type { Losses } from '../../losses.ts';
 import type { DiskBus, Machine, MachineDisk, Nic, NicModel } from '../../model.ts';
+import { ownValue } from '../../own-value.ts';
 import { outsideOfFolder } from '../virt-image/confined.ts';
 import { type XmlNode, xml, xmlCharacters } from '../xml/write.ts';
 import { hrefOf } from './envelope.ts';
@@ -250,7 +251,7 @@ class Placer {
         'ovf:fileRef': file,
         'ovf:capacity': sizeBytes,
         'ovf:capacityAllocationUnits': 'byte',
-        'ovf:format': written === undefined ? undefined : formatAddresses[written],
+        'ovf:format': ownValue(formatAddresses, written),
       }),
     );
     return `ovf:/disk/${id}`;

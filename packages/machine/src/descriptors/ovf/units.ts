@@ -1,3 +1,5 @@
+import { ownValue } from '../../own-value.ts';
+
 /** Words of the first version of OVF, and of programs. */
 const words: Readonly<Record<string, bigint>> = {
   byte: 1n,
@@ -18,7 +20,7 @@ const words: Readonly<Record<string, bigint>> = {
  */
 export function bytesOfUnits(quantity: string, unit: string): number | undefined {
   if (!/^\d{1,19}$/.test(quantity)) return undefined;
-  const word = words[unit.trim().toLowerCase()];
+  const word = ownValue(words, unit.trim().toLowerCase());
   const [, base, exponent = '1'] = /^byte\s*\*\s*(\d{1,4})(?:\s*\^\s*(\d{1,2}))?$/i.exec(unit.trim()) ?? [];
   const factor = word ?? (base === undefined ? undefined : BigInt(base) ** BigInt(exponent));
   const bytes = factor === undefined ? undefined : BigInt(quantity) * factor;

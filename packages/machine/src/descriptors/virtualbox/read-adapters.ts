@@ -1,5 +1,6 @@
 import { defined } from '../../defined.ts';
 import type { NetworkKind, Nic, NicModel } from '../../model.ts';
+import { ownValue } from '../../own-value.ts';
 import { anyChildren, attributeOf, type XmlElement } from '../xml/tree.ts';
 import type { Warnings } from '../xml/warnings.ts';
 
@@ -40,12 +41,12 @@ function slotOf(adapter: XmlElement): number {
 
 function readAdapter(adapter: XmlElement, cableByDefault: boolean, warnings: Warnings): Nic {
   const type = attributeOf(adapter, 'type');
-  const model = type === undefined ? undefined : models[type];
+  const model = ownValue(models, type);
   if (type !== undefined && model === undefined)
     warnings.add(adapter, `the adapter type ${type} is not in the machine`);
   const mode = adapter.children.find(({ name }) => !others.includes(name));
   const isPlugged = (attributeOf(adapter, 'cable') ?? String(cableByDefault)) === 'true';
-  const kind = mode === undefined ? undefined : networks[mode.name];
+  const kind = ownValue(networks, mode?.name);
   if (mode !== undefined && kind === undefined)
     warnings.add(mode, `a network of the kind ${mode.name} is read as one without a cable`);
   if (mode?.name.startsWith('HostOnly'))

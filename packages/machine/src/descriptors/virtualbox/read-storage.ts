@@ -1,5 +1,6 @@
 import { defined } from '../../defined.ts';
 import type { DiskBus, MachineDisk } from '../../model.ts';
+import { ownValue } from '../../own-value.ts';
 import { anyChild, anyChildren, attributeOf, type XmlElement } from '../xml/tree.ts';
 import type { Warnings } from '../xml/warnings.ts';
 
@@ -42,7 +43,7 @@ export function readStorage(machine: XmlElement, warnings: Warnings): MachineDis
   const media = mediaOf(machine);
   return controllersOf(machine).flatMap((controller) => {
     const type = attributeOf(controller, 'type') ?? '';
-    const bus = buses[type];
+    const bus = ownValue(buses, type);
     if (bus === undefined) warnings.add(controller, `the controller type ${type} is not in the machine`);
     return anyChildren(controller, 'AttachedDevice')
       .sort((a, b) => placeOf(a) - placeOf(b))
@@ -101,7 +102,7 @@ function readDevice(
   media: ReadonlyMap<string, Medium>,
   warnings: Warnings,
 ): MachineDisk[] {
-  const device = devices[attributeOf(attached, 'type') ?? ''];
+  const device = ownValue(devices, attributeOf(attached, 'type'));
   if (device === undefined) {
     warnings.add(attached, 'a device that is no disk, CD or floppy is not in the machine');
     return [];
@@ -129,7 +130,7 @@ function readDevice(
 function formatOf(medium: Medium | undefined, device: MachineDisk['device']): string | undefined {
   if (medium === undefined) return undefined;
   if (device !== 'disk') return device === 'cdrom' ? 'iso' : 'raw';
-  return medium.format === undefined ? undefined : (formats[medium.format] ?? medium.format);
+  return ownValue(formats, medium.format) ?? medium.format;
 }
 
 function tellOf(medium: Medium, attached: XmlElement, warnings: Warnings): void {

@@ -158,6 +158,22 @@ test('an image that the registry does not know has no file, and a version that i
   assert.match(warnings.join('\n'), /is not in the registry of this file/);
 });
 
+test('names that every object has mean nothing', () => {
+  const { facts, warnings } = read(
+    saved
+      .replace('type="AHCI"', 'type="constructor"')
+      .replace('type="virtio"', 'type="constructor"')
+      .replace('type="DVD" port', 'type="constructor" port')
+      .replace('format="VMDK"', 'format="CONSTRUCTOR"')
+      .replace('device="DVD"', 'device="constructor"'),
+  );
+  assert.equal(facts.disks?.[0]?.bus, undefined);
+  assert.equal(facts.disks?.length, 3);
+  assert.equal(facts.disks?.[1]?.format, 'constructor');
+  assert.equal(facts.nics?.[1]?.model, undefined);
+  assert.ok(warnings.length > 7);
+});
+
 test('what are no settings of a machine is refused with its place', () => {
   for (const [text, code] of [
     ['<domain/>', 'IMAGE_MALFORMED'],
@@ -296,4 +312,23 @@ test('what is read of written settings is the machine, but for what was told as 
     { numRuns: 200 },
   );
   assert.ok(count > 20, `${count}`);
+});
+
+test('settings that are bent in any way are read, or refused by name', () => {
+  const parts = fc.constantFrom('', '0', '-1', '9'.repeat(20), 'true', '{', '&#1;', '/', '"', '<', '>');
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(saved.length), fc.nat(40), parts), { minLength: 1, maxLength: 3 }),
+      (changes) => {
+        let text = saved;
+        for (const [at, length, part] of changes) text = text.slice(0, at) + part + text.slice(at + length);
+        try {
+          read(text);
+        } catch (error) {
+          assert.ok(error instanceof ImageError, String(error));
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
 });

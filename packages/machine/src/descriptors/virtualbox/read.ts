@@ -1,6 +1,7 @@
 import { ImageError } from '@gantry/disk';
 import { defined } from '../../defined.ts';
 import type { DescriptorReading, Graphics, MachineDisk, MachineFacts } from '../../model.ts';
+import { ownValue } from '../../own-value.ts';
 import { atPlace, readXml } from '../xml/read.ts';
 import { anyChild, anyChildren, attributeOf, type XmlElement } from '../xml/tree.ts';
 import { Warnings } from '../xml/warnings.ts';
@@ -130,7 +131,7 @@ function withBootOrder(disks: readonly MachineDisk[], boot: XmlElement | undefin
           .sort((a, b) => Number(attributeOf(a, 'position')) - Number(attributeOf(b, 'position')))
           .map((order) => attributeOf(order, 'device') ?? '');
   const first = kinds
-    .map((kind) => disks.findIndex(({ device }) => device === bootDevices[kind]))
+    .map((kind) => disks.findIndex(({ device }) => device === ownValue(bootDevices, kind)))
     .filter((index) => index >= 0);
   return disks.map((disk, index) =>
     first.includes(index) ? { ...disk, bootOrder: first.indexOf(index) + 1 } : disk,
@@ -162,7 +163,7 @@ function tellRest(machine: XmlElement, hardware: XmlElement, warnings: Warnings)
   if (snapshot !== undefined)
     warnings.add(snapshot, 'the snapshots are not in the machine: it is as the machine is now');
   for (const element of hardware.children) {
-    const what = lost[element.name];
+    const what = ownValue(lost, element.name);
     if (what !== undefined && element.children.length > 0)
       warnings.add(element, `${what} are not in the machine`);
   }
