@@ -13,13 +13,13 @@ writeFileSync(
   shapesFile,
   '[{"name": "tiny", "architecture": "x86_64", "ocpus": 0.5, "memoryInGBs": 0.0625}]',
 );
-let service = await start();
+const service = await start();
 await service.json('POST', '/buckets', 201, { name: 'incoming' });
 after(async () => {
   const { items } = await service.json<any>('GET', '/instances', 200);
-  for (const { id, state } of items) if (state !== 'TERMINATED') await terminate(id);
+  for (const { id, state } of items) if (state !== 'TERMINATED' && !process.env.KEEP) await terminate(id);
   await service.stop();
-  folder.remove();
+  if (!process.env.KEEP) folder.remove();
 });
 
 function start(...flags: string[]) {
@@ -40,7 +40,22 @@ test('try', async () => {
   console.log(instance, job.id);
   console.log(await service.ended(job.id));
   console.log(await service.json('GET', `/instances/${instance.id}`, 200));
-  const stop = await service.json<any>('POST', `/instances/${instance.id}/actions`, 202, { action: 'softstop', graceSeconds: 20 });
+  for (;;) {
+    const { items } = await service.json<any>('GET', '/jobs', 200);
+    const fill = items.find((each: any) => each.kind === 'volume-fill');
+    if (fill === undefined) continue;
+    const end = await service.ended(fill.id);
+    console.log(
+      end.state,
+      end.log.map((each) => each.message),
+      end.error,
+    );
+    break;
+  }
+  const stop = await service.json<any>('POST', `/instances/${instance.id}/actions`, 202, {
+    action: 'softstop',
+    graceSeconds: 20,
+  });
   console.log(await service.ended(stop.job.id));
   console.log(await service.json('GET', `/instances/${instance.id}`, 200));
 });

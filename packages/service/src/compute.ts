@@ -20,12 +20,14 @@ import { ObjectSources } from './domain/object-sources.ts';
 import type { Objects } from './domain/objects.ts';
 import type { PreAuthenticatedRequests } from './domain/pars.ts';
 import { isOfPeer, peerHosts, type Region } from './domain/region.ts';
+import { Screens } from './domain/screens.ts';
 import { knownShapes, type Shape } from './domain/shapes.ts';
 import type { StoredBytes } from './domain/stored-bytes.ts';
 import type { ObjectPlace } from './domain/stored-object.ts';
 import { StreamImports } from './domain/stream-import.ts';
 import type { TagPolicy } from './domain/tags.ts';
 import type { ImageViews } from './domain/views.ts';
+import { attachmentHandlers, VolumeAttachments } from './domain/volume-attachments.ts';
 import { Volumes } from './domain/volumes.ts';
 import type { JobHandlers } from './jobs/handler.ts';
 import type { JobLane } from './jobs/lanes.ts';
@@ -65,6 +67,8 @@ export interface Compute {
   readonly capabilitySchemas: CapabilitySchemas;
   readonly instances: Instances;
   readonly volumes: Volumes;
+  readonly attachments: VolumeAttachments;
+  readonly screens: Screens;
   readonly objectSources: ObjectSources;
   readonly shapes: readonly Shape[];
   readonly handlers: JobHandlers;
@@ -104,6 +108,8 @@ export function makeCompute(parts: ComputeParts): Compute {
     imageShapes,
     instances,
     volumes,
+    attachments: new VolumeAttachments({ ...parts, instances, volumes }),
+    screens: new Screens({ ...parts, instances }),
     shapes,
     objectSources: new ObjectSources({
       ...common,
@@ -130,7 +136,7 @@ export function makeCompute(parts: ComputeParts): Compute {
     },
     lanes: [
       { handlers: { 'image-capture': captureHandler({ ...parts, shapes }) } },
-      ...instanceLanes({ ...parts, shapes }),
+      ...instanceLanes({ ...parts, shapes }, attachmentHandlers({ ...parts, shapes })),
     ],
     async tidy() {
       await images.tidy();

@@ -5,7 +5,7 @@ import { findAnyInstance, type InstanceWithState, updateInstance } from '../db/r
 import { hasLiveJob } from '../db/repositories/jobs.ts';
 import { attachedVolumes, updateVolume } from '../db/repositories/volumes.ts';
 import type { Queries } from '../db/transactions.ts';
-import type { JobContext, JobHandler } from '../jobs/handler.ts';
+import type { JobContext, JobHandler, JobHandlers } from '../jobs/handler.ts';
 import { JobCanceled } from '../jobs/interruptions.ts';
 import type { JobLane } from '../jobs/lanes.ts';
 import type { JobQueue } from '../jobs/queue.ts';
@@ -32,7 +32,7 @@ export interface InstanceJobParts {
 const POWER_AT_ONCE = 16;
 
 /** What is done to instances, one kind of job each. */
-export function instanceLanes(parts: InstanceJobParts): JobLane[] {
+export function instanceLanes(parts: InstanceJobParts, more: JobHandlers): JobLane[] {
   return [
     {
       concurrency: POWER_AT_ONCE,
@@ -42,6 +42,7 @@ export function instanceLanes(parts: InstanceJobParts): JobLane[] {
         'instance-stop': stopHandler(parts),
         'instance-reset': resetHandler(parts),
         'instance-terminate': terminateHandler(parts),
+        ...more,
       },
     },
     { handlers: { 'volume-fill': fillHandler(parts) } },
@@ -49,7 +50,10 @@ export function instanceLanes(parts: InstanceJobParts): JobLane[] {
 }
 
 /** Throws CONFLICT for an instance that was terminated meanwhile. */
-async function requireLive({ database }: InstanceJobParts, instanceId: string): Promise<InstanceWithState> {
+export async function requireLive(
+  { database }: InstanceJobParts,
+  instanceId: string,
+): Promise<InstanceWithState> {
   const row = await findAnyInstance(database.kysely, instanceId);
   if (row === undefined) throw noInstance(instanceId);
   if (row.deleted_at_ms === null) return row;
@@ -128,11 +132,7 @@ export async function defineMachine(parts: InstanceJobParts, row: InstanceWithSt
 }
 
 /** Nothing changes when it runs already, for an attempt before. */
-async function bringUp(
-  parts: InstanceJobParts,
-  context: JobContext,
-  row: InstanceWithState,
-): Promise<void> {
+async function bringUp(parts: InstanceJobParts, context: JobContext, row: InstanceWithState): Promise<void> {
   const { driver } = parts.machines.require();
   const { id } = row;
   const isKnown = (await driver.list()).includes(id);
@@ -143,7 +143,7 @@ async function bringUp(
 }
 
 /** What still shows through from the vault is copied while the instance runs, by a job of its own. */
-function fillAfterwards(
+export function fillAfterwards(
   { queue, wake }: InstanceJobParts,
   context: JobContext,
   row: InstanceWithState,
@@ -272,7 +272,7 @@ function fillHandler(parts: InstanceJobParts): JobHandler {
       await driver.materialize(
         instanceId,
         (done, total) => {
-          if (totalBytes === undefined) {
+          if (totalBytes === undefined && total > 0) {
             totalBytes = total;
             void context.phase('fill', total, done).catch(() => {});
           }

@@ -27,7 +27,10 @@ export function powerJobOf(
 ): { readonly kind: string; readonly input: object } {
   const needed = action === 'start' ? 'STOPPED' : 'RUNNING';
   if (power !== needed)
-    throw new DomainError('CONFLICT', `the instance ${id} is ${power}: ${action} needs one that is ${needed}`);
+    throw new DomainError(
+      'CONFLICT',
+      `the instance ${id} is ${power}: ${action} needs one that is ${needed}`,
+    );
   const isSoft = action === 'softstop' || action === 'softreset';
   const input = { graceMs: isSoft ? graceMs : 0 };
   if (action === 'start') return { kind: 'instance-start', input: {} };

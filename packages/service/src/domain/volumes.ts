@@ -3,6 +3,7 @@ import type { Database } from '../db/database.ts';
 import { newId } from '../db/ids.ts';
 import type { Page } from '../db/page.ts';
 import { lockImage } from '../db/repositories/images.ts';
+import { liveJobKinds } from '../db/repositories/jobs.ts';
 import {
   type AttachmentListing,
   attachmentsOf,
@@ -56,6 +57,7 @@ export interface VolumeAttachment {
   readonly volumeId: string;
   readonly availabilityDomain: string;
   readonly isAttached: boolean;
+  readonly state: 'attaching' | 'attached' | 'detaching' | 'detached';
   readonly createdAtMs: number;
 }
 
@@ -204,9 +206,13 @@ export class Volumes {
       compartmentIds,
     });
     const items: VolumeAttachment[] = [];
+    const jobs = await liveJobKinds(
+      this.#database.kysely,
+      page.items.map(({ id }) => id),
+    );
     for (const row of page.items) {
       const volume = await findVolume(this.#database.kysely, tenancyId, row.volume_id);
-      items.push(toAttachment(row, volume));
+      items.push(toAttachment(row, volume, jobs.get(row.id)));
     }
     return { items, next: page.next };
   }
@@ -215,7 +221,10 @@ export class Volumes {
   async attachedTo(principal: Principal, instanceId: string): Promise<VolumeAttachment[]> {
     const found = await this.attachments(principal, { instanceId, isAttached: true, limit: 1000 });
     const byTime = [...found.items].reverse();
-    return [...byTime.filter(({ kind }) => kind === 'boot'), ...byTime.filter(({ kind }) => kind === 'block')];
+    return [
+      ...byTime.filter(({ kind }) => kind === 'boot'),
+      ...byTime.filter(({ kind }) => kind === 'block'),
+    ];
   }
 
   /** Which instance has each of these volumes, as far as one does. */
@@ -299,7 +308,21 @@ function toVolume(row: VolumeRow): Volume {
   };
 }
 
-function toAttachment(row: VolumeAttachmentRow, volume: VolumeRow | undefined): VolumeAttachment {
+/** While a job works on it, its state follows from that. */
+function attachmentState(
+  { detached_at_ms: detachedAtMs }: VolumeAttachmentRow,
+  jobKind: string | undefined,
+): VolumeAttachment['state'] {
+  if (detachedAtMs !== null) return 'detached';
+  if (jobKind === 'volume-attach') return 'attaching';
+  return jobKind === 'volume-detach' ? 'detaching' : 'attached';
+}
+
+function toAttachment(
+  row: VolumeAttachmentRow,
+  volume: VolumeRow | undefined,
+  jobKind: string | undefined,
+): VolumeAttachment {
   return {
     id: row.id,
     kind: row.kind,
@@ -308,6 +331,7 @@ function toAttachment(row: VolumeAttachmentRow, volume: VolumeRow | undefined): 
     volumeId: row.volume_id,
     availabilityDomain: volume?.availability_domain ?? '',
     isAttached: row.detached_at_ms === null,
+    state: attachmentState(row, jobKind),
     createdAtMs: row.created_at_ms,
   };
 }

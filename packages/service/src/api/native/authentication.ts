@@ -8,8 +8,8 @@ export type TokenVerifier = (token: string) => Promise<Principal | undefined>;
 /** Finds out who asks, from `Authorization: Bearer`, before any of the body is read. */
 export function authenticate(verifyToken: TokenVerifier): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
-    const [scheme, token] = request.headers.authorization?.split(' ') ?? [];
-    const principal = scheme?.toLowerCase() === 'bearer' && token ? await verifyToken(token) : undefined;
+    const token = bearerToken(request.headers.authorization);
+    const principal = token === undefined ? undefined : await verifyToken(token);
     if (principal === undefined) {
       throw new DomainError('UNAUTHENTICATED', 'this needs a valid token', {
         hint: 'send Authorization: Bearer with the token of the client profile',
@@ -17,4 +17,10 @@ export function authenticate(verifyToken: TokenVerifier): (request: FastifyReque
     }
     request.principal = principal;
   };
+}
+
+/** The token of `Authorization: Bearer TOKEN`. */
+export function bearerToken(authorization: string | undefined): string | undefined {
+  const [scheme, token] = authorization?.split(' ') ?? [];
+  return scheme?.toLowerCase() === 'bearer' && token ? token : undefined;
 }

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { instanceStateNames } from '../../domain/instance.ts';
 import type { Instance } from '../../domain/instances.ts';
+import type { AttachmentChange } from '../../domain/volume-attachments.ts';
 import type { Volume, VolumeAttachment } from '../../domain/volumes.ts';
-import { jobBody } from './job-schema.ts';
+import { jobBody, toJobBody } from './job-schema.ts';
 
 const tags = {
   freeformTags: z.record(z.string(), z.string()),
@@ -33,6 +34,11 @@ export const attachedVolumeBody = z.object({
   attachmentId: z.string(),
   volumeId: z.string(),
   kind: z.enum(['boot', 'block']),
+  state: z.enum(['attaching', 'attached', 'detaching', 'detached']),
+});
+export const attachmentJobBody = z.object({
+  attachment: attachedVolumeBody,
+  job: jobBody.nullable().describe('Null where it is done already'),
 });
 export const instanceWithVolumesBody = instanceBody.extend({
   volumes: z.array(attachedVolumeBody).describe('What it starts from first'),
@@ -72,8 +78,19 @@ export function toAttachedVolumeBody({
   id,
   volumeId,
   kind,
+  state,
 }: VolumeAttachment): z.infer<typeof attachedVolumeBody> {
-  return { attachmentId: id, volumeId, kind };
+  return { attachmentId: id, volumeId, kind, state };
+}
+
+export function toAttachmentJobBody({
+  attachment,
+  job,
+}: AttachmentChange): z.infer<typeof attachmentJobBody> {
+  return {
+    attachment: toAttachedVolumeBody(attachment),
+    job: job === undefined ? null : toJobBody(job),
+  };
 }
 
 export function toVolumeBody(volume: Volume, instanceId: string | undefined): z.infer<typeof volumeBody> {

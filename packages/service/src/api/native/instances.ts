@@ -1,22 +1,25 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { DomainError } from '../../domain/errors.ts';
 import type { ImageCaptures } from '../../domain/image-captures.ts';
 import { instanceStateNames } from '../../domain/instance.ts';
-import { DomainError } from '../../domain/errors.ts';
 import type { LaunchSource } from '../../domain/instance-launch.ts';
 import { instanceActions } from '../../domain/instance-power.ts';
 import type { Instances } from '../../domain/instances.ts';
 import { launchOptionsInput } from '../../domain/launch-options.ts';
 import { availabilityDomainOf, type Region } from '../../domain/region.ts';
+import type { VolumeAttachments } from '../../domain/volume-attachments.ts';
 import type { Volumes } from '../../domain/volumes.ts';
 import type { Idempotency } from '../../jobs/idempotency.ts';
 import { errorBody } from './errors.ts';
 import { idempotently } from './idempotency.ts';
 import {
+  attachmentJobBody,
   instanceBody,
   instanceWithVolumesBody,
   startedInstanceJobBody,
   toAttachedVolumeBody,
+  toAttachmentJobBody,
   toInstanceBody,
 } from './instance-schema.ts';
 import { startedJobBody, toJobBody } from './job-schema.ts';
@@ -84,6 +87,7 @@ const captureBody = z.object({
 export interface InstanceRouteParts {
   readonly instances: Instances;
   readonly volumes: Volumes;
+  readonly attachments: VolumeAttachments;
   readonly captures: ImageCaptures;
   readonly region: Region;
   readonly idempotency: Idempotency;
@@ -91,7 +95,7 @@ export interface InstanceRouteParts {
 
 /** Instances: launch, list, show, change, power, terminate, and images of them. */
 export function instanceRoutes(parts: InstanceRouteParts): FastifyPluginAsyncZod {
-  const { instances, volumes, captures, region, idempotency } = parts;
+  const { instances, volumes, attachments, captures, region, idempotency } = parts;
   return async (app) => {
     app.get(
       '/instances',
@@ -243,6 +247,44 @@ export function instanceRoutes(parts: InstanceRouteParts): FastifyPluginAsyncZod
           });
           return { statusCode: 202, body: { job: toJobBody(job), imageIds: [...imageIds] } };
         }),
+    );
+    app.post(
+      '/instances/:instanceId/volumes',
+      {
+        schema: {
+          summary: 'Attach a volume, while the instance runs too',
+          tags: ['instances'],
+          params: instanceParameters,
+          body: z.object({ volumeId: z.string() }),
+          response: { 202: attachmentJobBody, default: errorBody },
+        },
+      },
+      (request, reply) =>
+        idempotently(idempotency, request, reply, async () => {
+          const { principal, params, body } = request;
+          const change = await attachments.attach(principal, params.instanceId, body.volumeId);
+          return { statusCode: 202, body: toAttachmentJobBody(change) };
+        }),
+    );
+    app.delete(
+      '/instances/:instanceId/volumes/:volumeId',
+      {
+        schema: {
+          summary: 'Detach a volume, while the instance runs too; the guest has to let go of it',
+          tags: ['instances'],
+          params: instanceParameters.extend({ volumeId: z.string() }),
+          response: { 202: attachmentJobBody, default: errorBody },
+        },
+      },
+      async ({ params, principal }, reply) => {
+        const { instanceId, volumeId } = params;
+        const attached = await volumes.attachedTo(principal, instanceId);
+        const found = attached.find((each) => each.volumeId === volumeId);
+        if (found === undefined)
+          throw new DomainError('NOT_FOUND', `the instance ${instanceId} has no volume ${volumeId}`);
+        const change = await attachments.detach(principal, found.id);
+        return reply.status(202).send(toAttachmentJobBody(change));
+      },
     );
   };
 }

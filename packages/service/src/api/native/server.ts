@@ -4,6 +4,7 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } 
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { DomainError } from '../../domain/errors.ts';
 import type { Jobs } from '../../domain/jobs.ts';
+import type { Screens } from '../../domain/screens.ts';
 import type { VaultJobs } from '../../domain/vault-jobs.ts';
 import { dispatchByPrefix } from '../front.ts';
 import { httpServer } from '../http/connections.ts';
@@ -16,6 +17,8 @@ import { type ImageRouteParts, imageRoutes } from './images.ts';
 import { type InstanceRouteParts, instanceRoutes } from './instances.ts';
 import { jobRoutes } from './jobs.ts';
 import { type Metrics, observeRequests } from './metrics.ts';
+import { asksForScreen, ScreenSockets } from './screen-sockets.ts';
+import { screenRoutes } from './screens.ts';
 import { systemRoutes } from './system.ts';
 import { vaultRoutes } from './vault.ts';
 import { volumeRoutes } from './volumes.ts';
@@ -26,6 +29,7 @@ export interface NativeApiParts extends ImageRouteParts, BucketRouteParts, Insta
   readonly verifyToken: TokenVerifier;
   readonly jobs: Jobs;
   readonly vaultJobs: VaultJobs;
+  readonly screens: Screens;
   readonly identity: IdentityRouteParts;
   readonly metrics: Metrics;
   /** What answers below other prefixes than /api, such as `/oci`. */
@@ -47,7 +51,7 @@ const describeRoute: typeof jsonSchemaTransform = (route) => {
 export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
-    serverFactory: (native) => httpServer(dispatchByPrefix(native, parts.dialects)),
+    serverFactory: (native) => httpServer(dispatchByPrefix(native, parts.dialects), asksForScreen),
     // Keys of objects stand in paths, 1024 bytes of UTF-8 percent-encoded.
     routerOptions: { maxParamLength: 4096 },
     logController: new LogController({ disableRequestLogging: true }),
@@ -75,6 +79,9 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
     );
   });
   observeRequests(app, parts.metrics);
+  const sockets = new ScreenSockets(parts);
+  sockets.attach(app.server);
+  app.addHook('preClose', async () => sockets.close());
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -105,6 +112,7 @@ export async function nativeApi(parts: NativeApiParts): Promise<FastifyInstance>
         await authenticated.register(bucketRoutes(parts));
         await authenticated.register(imageRoutes(parts));
         await authenticated.register(instanceRoutes(parts));
+        await authenticated.register(screenRoutes(parts.screens));
         await authenticated.register(volumeRoutes(parts));
         await authenticated.register(jobRoutes(parts.jobs));
         await authenticated.register(vaultRoutes(parts.vaultJobs));

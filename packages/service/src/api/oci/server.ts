@@ -33,7 +33,7 @@ export interface OciApiParts {
 export async function ociApi(parts: OciApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
-    serverFactory: httpServer,
+    serverFactory: (listener) => httpServer(listener),
     routerOptions: { maxParamLength: 4096, querystringParser: parseQuery },
     rewriteUrl: (message) => {
       keepSentTarget(message);

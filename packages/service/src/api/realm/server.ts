@@ -46,7 +46,7 @@ const BODY_BYTES_MAX: number = 4 * 1024 * 1024;
 export async function realmApi(parts: RealmApiParts): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: parts.logger,
-    serverFactory: httpServer,
+    serverFactory: (listener) => httpServer(listener),
     routerOptions: { maxParamLength: 4096 },
     bodyLimit: BODY_BYTES_MAX,
     logController: new LogController({ disableRequestLogging: true }),

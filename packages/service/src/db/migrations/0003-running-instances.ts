@@ -31,7 +31,12 @@ export function runningInstances(engine: SqlEngine): Migration {
       `memory_bytes ${integer} NOT NULL DEFAULT 0`,
     ],
     volumes: [`file_state ${text}`],
-    images: [`capture_id ${text}`, `captured_at_ms ${integer}`, `consistency ${text}`, `proposal_json ${text}`],
+    images: [
+      `capture_id ${text}`,
+      `captured_at_ms ${integer}`,
+      `consistency ${text}`,
+      `proposal_json ${text}`,
+    ],
   };
 
   const statements = [

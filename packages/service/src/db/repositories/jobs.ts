@@ -302,6 +302,23 @@ export async function hasLiveJob(queries: Queries, resourceId: string, kind: str
   return row !== undefined;
 }
 
+/** Of the jobs that work on these and are not over, the kind of the last one, by what it works on. */
+export async function liveJobKinds(
+  queries: Queries,
+  resourceIds: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  if (resourceIds.length === 0) return new Map();
+  const rows = await queries
+    .selectFrom('job_resources')
+    .innerJoin('jobs', 'jobs.id', 'job_resources.job_id')
+    .select(['job_resources.resource_id', 'jobs.kind'])
+    .where('job_resources.resource_id', 'in', [...resourceIds])
+    .where('jobs.state', 'in', ['queued', 'running'])
+    .orderBy('jobs.id')
+    .execute();
+  return new Map(rows.map(({ resource_id, kind }) => [resource_id, kind]));
+}
+
 /** How many jobs there are in each state that occurs. */
 export async function countJobsByState(queries: Queries): Promise<Partial<Record<JobState, number>>> {
   const rows = await queries

@@ -84,7 +84,10 @@ export function attachmentsOf(
 }
 
 /** Volumes of all tenancies that have a file: those that are there, or those that were deleted. */
-export function volumesWithFiles(queries: Queries, { isDeleted }: { isDeleted: boolean }): Promise<VolumeRow[]> {
+export function volumesWithFiles(
+  queries: Queries,
+  { isDeleted }: { isDeleted: boolean },
+): Promise<VolumeRow[]> {
   return queries
     .selectFrom('volumes')
     .selectAll()
@@ -172,10 +175,7 @@ export async function listVolumeAttachments(
 ): Promise<Page<VolumeAttachmentRow>> {
   const { tenancyId, kind, compartmentIds, id, instanceId, volumeId, isAttached, startAfter, limit } =
     listing;
-  let query = queries
-    .selectFrom('volume_attachments')
-    .selectAll()
-    .where('tenancy_id', '=', tenancyId);
+  let query = queries.selectFrom('volume_attachments').selectAll().where('tenancy_id', '=', tenancyId);
   if (kind !== undefined) query = query.where('kind', '=', kind);
   if (compartmentIds !== undefined) query = query.where('compartment_id', 'in', [...compartmentIds]);
   if (id !== undefined) query = query.where('id', '=', id);
