@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Disk, denyReferences, diskDigest, fileSource, openDisk } from '@gantry/disk';
@@ -8,11 +9,15 @@ import type { MachineDisk } from '../../model.ts';
 import type { Capture } from '../driver.ts';
 import { COUNTER_DISK_BYTES, counterSector, highestCount, lastCount } from './counter.testkit.ts';
 import { bootDisk, machineOf, said, setUp, until } from './driver.testkit.ts';
+import { QemuDriver } from './driver.ts';
 
 /** Three disks, of two formats and buses that the BIOS knows. */
-async function counterDisks(folder: string): Promise<MachineDisk[]> {
+async function counterDisks(
+  folder: string,
+  formats: readonly ('raw' | 'qcow2')[] = ['raw', 'qcow2', 'raw'],
+): Promise<MachineDisk[]> {
   const disks: MachineDisk[] = [];
-  for (const [index, format] of (['raw', 'qcow2', 'raw'] as const).entries()) {
+  for (const [index, format] of formats.entries()) {
     const raw = join(folder, `${index}.raw`);
     await writeFile(raw, Buffer.concat([counterSector(), Buffer.alloc(COUNTER_DISK_BYTES - 512)]));
     const path = join(folder, `${index}.${format}`);
@@ -164,4 +169,61 @@ test('a guest may end while it is captured: what is captured stays until it is r
   await capture.release();
   assert.deepEqual(await driver.status('vm'), { state: 'stopped', reason: 'guest-shutdown' });
   await assert.rejects(readFile(join(folder, 'machines/vm/pid')), { code: 'ENOENT' });
+});
+
+test('a process that is killed leaves its capture to the next one', async (t) => {
+  const { folder, driver } = await setUp(t);
+  await driver.define('vm', machineOf(await counterDisks(folder)));
+  await driver.start('vm');
+  await untilCounted(folder, 80);
+  const program = join(import.meta.dirname, 'capture-child.testkit.ts');
+  const args = ['--conditions=source', program, join(folder, 'machines'), 'vm', 'one'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [said] = await once(child.stdout, 'data');
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  assert.deepEqual(await driver.captures('vm'), ['one']);
+  const capture = await driver.capture('vm', { captureId: 'one', reboot: false, graceMs: 0 });
+  assert.equal(capture.takenAtMs, Number(String(said)));
+  const counts = await countsOf(capture);
+  assertOneMoment(counts);
+  await untilCounted(folder, counts[0]! + 80);
+  assert.deepEqual(await countsOf(capture), counts);
+  await driver.releaseCapture('vm', 'one');
+  await driver.releaseCapture('vm', 'one');
+  assert.deepEqual(await driver.captures('vm'), []);
+  // Gone in QEMU: the disk can be taken away.
+  await assert.rejects(bytesOf(capture.disks[0]!.disk));
+  const again = await driver.capture('vm', { captureId: 'one', reboot: false, graceMs: 0 });
+  assert.ok((await countsOf(again))[0]! > counts[0]! + 80);
+  await again.release();
+});
+
+test('a capture whose file cannot grow fails, and the guest writes on', async (t) => {
+  const { folder } = await setUp(t);
+  // QEMU ends by the signal that comes with a file that grows too much, unless it is ignored.
+  const programs = join(folder, 'programs');
+  await mkdir(programs);
+  const wrapper = join(programs, 'qemu-system-x86_64');
+  await writeFile(
+    wrapper,
+    `#!/bin/sh\ntrap '' XFSZ\nPATH=${process.env.PATH}\nexec qemu-system-x86_64 "$@"\n`,
+    { mode: 0o755 },
+  );
+  const driver = new QemuDriver({ folder: join(folder, 'machines'), accelerator: 'tcg', path: programs });
+  await driver.define('vm', machineOf(await counterDisks(folder, ['raw', 'raw', 'raw'])));
+  await driver.start('vm');
+  await untilCounted(folder, 80);
+  const capture = await driver.capture('vm', { captureId: 'one', reboot: false, graceMs: 0 });
+  const pid = await readFile(join(folder, 'machines/vm/pid'), 'utf8');
+  // All blocks fit on the disks, and not into the files that keep the old content, which have tables too.
+  const limit = COUNTER_DISK_BYTES + 65_536;
+  execFileSync('prlimit', ['--pid', pid.trim(), `--fsize=${limit}:${limit}`]);
+  const counts = [highestCount(await readFile(join(folder, '2.raw')))];
+  await untilCounted(folder, counts[0]! + 80);
+  await driver.start('vm');
+  assert.deepEqual(await driver.status('vm'), { state: 'running' });
+  await assert.rejects(countsOf(capture), { name: 'StoreError' });
+  await capture.release();
+  await untilCounted(folder, counts[0]! + 120);
 });

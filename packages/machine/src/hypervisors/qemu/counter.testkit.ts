@@ -4,7 +4,7 @@ const ORIGIN = 0x7c00;
 
 /** Blocks that are written in turn, and the sectors from one to the next. */
 export const COUNTER_BLOCKS = 32;
-const STRIDE_SECTORS = 1024;
+const STRIDE_SECTORS = 128;
 /** What a disk needs to hold all of them. */
 export const COUNTER_DISK_BYTES: number = COUNTER_BLOCKS * STRIDE_SECTORS * 512;
 
@@ -19,9 +19,9 @@ export function counterSector(): Uint8Array {
     // xor ax,ax; mov ds,ax; mov ss,ax; mov sp,ORIGIN; mov dword [BUFFER],0
     ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, ...word(ORIGIN)],
     ...[0x66, 0xc7, 0x06, ...word(BUFFER), 0, 0, 0, 0],
-    // count: inc dword [BUFFER]; mov eax,[BUFFER]; and eax,31; shl eax,10; inc eax; mov [packet.lba],eax
+    // count: inc dword [BUFFER]; mov eax,[BUFFER]; and eax,31; shl eax,7; inc eax; mov [packet.lba],eax
     ...[0x66, 0xff, 0x06, ...word(BUFFER), 0x66, 0xa1, ...word(BUFFER), 0x66, 0x25, 0x1f, 0, 0, 0],
-    ...[0x66, 0xc1, 0xe0, 0x0a, 0x66, 0x40, 0x66, 0xa3, ...word(ORIGIN + packetAt + 8)],
+    ...[0x66, 0xc1, 0xe0, 0x07, 0x66, 0x40, 0x66, 0xa3, ...word(ORIGIN + packetAt + 8)],
     // mov dl,0x80; each: mov si,packet; mov ax,0x4300; push dx; int 0x13; pop dx; inc dl; cmp dl,0x83; jne each; jmp count
     ...[0xb2, 0x80, 0xbe, ...word(ORIGIN + packetAt), 0xb8, 0x00, 0x43, 0x52, 0xcd, 0x13, 0x5a],
     ...[0xfe, 0xc2, 0x80, 0xfa, 0x83, 0x75, 0xef, 0xeb],

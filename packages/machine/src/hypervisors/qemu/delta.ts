@@ -14,7 +14,7 @@ export async function withNeededBacking(machine: DefinedMachine): Promise<Define
 }
 
 /** Whether a qcow2 file names a backing file. Throws what opening it throws. */
-async function isDelta(path: string): Promise<boolean> {
+export async function isDelta(path: string): Promise<boolean> {
   const source = await fileSource(path);
   let isNamed = false;
   try {

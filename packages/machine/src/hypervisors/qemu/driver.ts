@@ -286,47 +286,61 @@ export class QemuDriver implements HypervisorDriver {
     signal?: AbortSignal,
   ): Promise<void> {
     const folder = await this.#known(id);
+    const begun = new Set<string>();
     for (;;) {
       const fills = await this.#exclusively(
         folder,
         'its disks are being filled',
-        () => this.#fillStep(folder),
+        () => this.#fillStep(folder, begun),
         signal,
       );
       const sum = (field: 'doneBytes' | 'totalBytes') =>
         fills.reduce((total, each) => total + each[field], 0);
       onProgress(sum('doneBytes'), sum('totalBytes'));
-      if (fills.every(({ isDone }) => isDone)) return;
+      if (fills.every(({ state }) => state === 'whole')) return;
       try {
         await delay(LOOK_MS, undefined, { signal });
       } catch {
-        const { machine } = await this.#definition(id, folder);
-        for (const disk of machine.disks) if (disk.backing !== undefined) await endFill(folder, disk);
-        await this.#exclusively(folder, 'its disks are not filled any more', () => this.#endUnused(folder));
+        await this.#endFills(id, folder);
         signal?.throwIfAborted();
       }
     }
   }
 
   /** A machine that does not run gets a QEMU for it, whose guest waits. */
-  async #fillStep(folder: MachineFolder): Promise<readonly FillState[]> {
+  async #fillStep(folder: MachineFolder, begun: Set<string>): Promise<readonly FillState[]> {
     const record = await this.#definition(folder.path, folder);
     const { disks } = await withNeededBacking(record.machine);
-    const left = disks.filter(({ backing }) => backing !== undefined);
-    if (left.length > 0 && (await qemuState(folder)) === undefined) await this.#launch(folder);
-    const filled: FillState[] = [];
-    for (const disk of record.machine.disks) {
-      if (disk.backing === undefined) continue;
-      const isNeeded = left.some(({ path }) => path === disk.path);
-      const state = await converse(folder.qmp, (qmp) => fill(qmp, disk, isNeeded));
-      filled.push(state ?? { doneBytes: 0, totalBytes: 0, isDone: !isNeeded });
+    const isWhole = (at: number) => disks[at]?.backing === undefined;
+    if (disks.some((_, at) => !isWhole(at)) && (await qemuState(folder)) === undefined)
+      await this.#launch(folder);
+    const fills: FillState[] = [];
+    for (const [at, disk] of record.machine.disks.entries()) {
+      const { backing, path = '' } = disk;
+      if (backing === undefined) continue;
+      const fillState = await converse(folder.qmp, (qmp) => fill(qmp, disk));
+      fills.push(fillState ?? { doneBytes: 0, totalBytes: 0, state: isWhole(at) ? 'whole' : 'filling' });
+      if (fillState?.state !== 'begun') continue;
+      if (begun.has(path)) {
+        await this.#endFills(folder.path, folder);
+        throw new StoreError('STORE_IO', `QEMU cannot fill ${path} with what is behind it`, {
+          where: path,
+          hint: 'look whether there is space left, and try again: what is filled stays so',
+        });
+      }
+      begun.add(path);
     }
-    if (filled.every(({ isDone }) => isDone)) {
-      const { disks: whole } = await withNeededBacking(record.machine);
-      await writeRecord(folder.definition, { ...record, machine: { ...record.machine, disks: whole } });
+    if (fills.every(({ state }) => state === 'whole')) {
+      await writeRecord(folder.definition, { ...record, machine: await withNeededBacking(record.machine) });
       await this.#endUnused(folder);
     }
-    return filled;
+    return fills;
+  }
+
+  async #endFills(id: string, folder: MachineFolder): Promise<void> {
+    const { machine } = await this.#definition(id, folder);
+    for (const disk of machine.disks) if (disk.backing !== undefined) await endFill(folder, disk);
+    await this.#endUnused(folder);
   }
 
   /** Ends a QEMU that was started for its disks only. */

@@ -1,18 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '@gantry/disk';
 import type { BackedDisk } from '../driver.ts';
+import { imageSizes } from './capture-nodes.ts';
+import { isDelta } from './delta.ts';
 import { diskName, diskNodes } from './disk-nodes.ts';
 import { nodeNames, removeNode } from './disks.ts';
 import type { MachineFolder } from './machine-folder.ts';
 import { converse } from './monitor.ts';
 import type { QmpClient } from './qmp.ts';
 
-const POLL_MS = 200;
+const POLL_MS = 20;
 
+/** A job of QEMU's block layer. */
 interface Job {
+  /** Its id. */
   readonly device: string;
-  readonly len: number;
   readonly offset: number;
+  readonly len: number;
   readonly 'io-status': 'ok' | 'failed' | 'nospace';
 }
 
@@ -20,31 +24,31 @@ interface Job {
 export interface FillState {
   readonly doneBytes: number;
   readonly totalBytes: number;
-  readonly isDone: boolean;
+  /** `begun`: no job was there, and one was started. */
+  readonly state: 'begun' | 'filling' | 'whole';
 }
 
 /**
  * Has QEMU fill the image of a disk with what shows through, and says how far that is; the job is QEMU's, and goes on
- * without whoever asked for it. `isNeeded`: the image names a backing file still. Throws STORE_IO when it failed.
- *
- * The job dismisses itself: while a stream is concluded and not dismissed, its filter is among the nodes without a
- * child, and QEMU 7.2 crashes when it is asked for its nodes.
+ * without whoever asked for it. The job goes when it has ended: QEMU 7.2 falls over one that is kept when its nodes are
+ * listed. What it leaves is seen in the image, which names no backing file when it is whole.
  */
-export async function fill(qmp: QmpClient, disk: BackedDisk, isNeeded: boolean): Promise<FillState> {
+export async function fill(qmp: QmpClient, disk: BackedDisk): Promise<FillState> {
   const nodes = diskNodes(disk);
-  const id = jobId(disk);
-  const job = await jobNamed(qmp, id);
+  const job = await jobNamed(qmp, jobId(disk));
   if (job !== undefined) {
     if (job['io-status'] !== 'ok') await failed(qmp, disk, job);
-    return { doneBytes: job.offset, totalBytes: job.len, isDone: false };
+    return { doneBytes: job.offset, totalBytes: job.len, state: 'filling' };
   }
-  if (!isNeeded) {
-    if ((await nodeNames(qmp)).has(nodes.backing)) await removeNode(qmp, nodes.backing);
-    return { doneBytes: 0, totalBytes: 0, isDone: true };
+  const totalBytes = (await imageSizes(qmp)).get(nodes.image) ?? 0;
+  // Looked at after the job: it ends when the image is whole.
+  if (await isDelta(disk.path ?? '')) {
+    // One that fails waits, so that it can be asked why.
+    await qmp.execute('block-stream', { 'job-id': jobId(disk), device: nodes.image, 'on-error': 'stop' });
+    return { doneBytes: 0, totalBytes, state: 'begun' };
   }
-  // One that fails waits, so that it can be asked why.
-  await qmp.execute('block-stream', { 'job-id': id, device: nodes.image, 'on-error': 'stop' });
-  return { doneBytes: 0, totalBytes: 0, isDone: false };
+  if ((await nodeNames(qmp)).has(nodes.backing)) await removeNode(qmp, nodes.backing);
+  return { doneBytes: totalBytes, totalBytes, state: 'whole' };
 }
 
 async function failed(qmp: QmpClient, disk: BackedDisk, job: Job): Promise<never> {
@@ -66,9 +70,7 @@ export async function endFill(folder: MachineFolder, disk: BackedDisk): Promise<
   const id = jobId(disk);
   await converse(folder.qmp, async (qmp) => {
     await qmp.execute('block-job-cancel', { device: id }).catch(() => {});
-    for (let job = await jobNamed(qmp, id); job !== undefined; job = await jobNamed(qmp, id)) {
-      await delay(POLL_MS);
-    }
+    while ((await jobNamed(qmp, id)) !== undefined) await delay(POLL_MS);
   });
 }
 
