@@ -44,8 +44,8 @@ const peers = {
   chromium: 'runs the browser build of the engine',
   gcc: 'builds the native accelerator, as the next two do',
   'libc6-dev': 'see gcc',
-  binutils: 'assembles a guest that is a boot sector',
   'libdeflate-dev': 'see gcc',
+  binutils: 'assembles guests that are boot sectors',
 };
 
 /** Installs the missing packages as root; otherwise prints the command to run and stops. */

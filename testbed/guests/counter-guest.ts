@@ -1,8 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { root } from '../house/files.ts';
+import { assembledSector } from './assembler.ts';
 
 const SECTOR_BYTES = 512;
 const MAGIC = 'GANTRYCT';
@@ -38,7 +34,7 @@ export interface CounterRecord {
  * going on by its disks; when QEMU stops it, KVM lets that counter go on, QEMU's own processor does not.
  */
 export function counterBootSector(): Uint8Array {
-  const sector = assembled(join(root, 'testbed/guests/counter-guest.s'));
+  const sector = assembledSector('counter-guest.s');
   const view = new DataView(sector.buffer, sector.byteOffset, sector.length);
   // The packet of the BIOS ends with the sector's number; the magic follows.
   const packetEnd = Buffer.from(sector).indexOf(MAGIC, 0, 'latin1');
@@ -71,19 +67,4 @@ export function readCounter(sector: Uint8Array): CounterRecord | undefined {
     ticksPerSecond,
     largestGapMs: (Number(largestGapTicks) / ticksPerSecond) * 1000,
   };
-}
-
-function assembled(path: string): Uint8Array {
-  const folder = mkdtempSync(join(tmpdir(), 'gantry-assembled-'));
-  try {
-    const object = join(folder, 'object');
-    const binary = join(folder, 'binary');
-    execFileSync('as', ['--32', '-o', object, path]);
-    execFileSync('objcopy', ['-O', 'binary', '-j', '.text', object, binary]);
-    const sector = new Uint8Array(readFileSync(binary));
-    if (sector.length !== SECTOR_BYTES) throw new Error(`${path} makes ${sector.length} bytes`);
-    return sector;
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
 }
