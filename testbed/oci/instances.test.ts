@@ -83,8 +83,8 @@ test('an instance is recorded with its boot volume, stopped, and says in its log
   assert.match(await refused(started, 409, 'Conflict'), /no hypervisor/);
   await refused(
     compute.captureConsoleHistory({ captureConsoleHistoryDetails: { instanceId: instance.id } }),
-    501,
-    'NotImplemented',
+    409,
+    'Conflict',
   );
 });
 

@@ -1,61 +1,243 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
-import { bootDisk, type Then } from './boot-sector.testkit.ts';
-import { ServiceProcess, temporaryFolder } from './service.testkit.ts';
+import { test } from 'node:test';
+import { Machinery } from './instances.testkit.ts';
+import type { ImageBody } from './service.testkit.ts';
 
-const MIB = 1024 * 1024;
-const folder = temporaryFolder('run');
-const dataFolder = join(folder.path, 'data');
-const shapesFile = join(folder.path, 'shapes.json');
-writeFileSync(
-  shapesFile,
-  '[{"name": "tiny", "architecture": "x86_64", "ocpus": 0.5, "memoryInGBs": 0.0625}]',
-);
-const service = await start();
-await service.json('POST', '/buckets', 201, { name: 'incoming' });
-after(async () => {
-  const { items } = await service.json<any>('GET', '/instances', 200);
-  for (const { id, state } of items) if (state !== 'TERMINATED' && !process.env.KEEP) await terminate(id);
-  await service.stop();
-  if (!process.env.KEEP) folder.remove();
+test('an instance starts before its image is copied, is filled meanwhile, stops and starts again', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('hello', 'off-by-button');
+  const { instance, job } = await m.beginLaunch(image.id, { name: 'web' });
+  assert.equal(instance.state, 'PROVISIONING');
+  assert.equal(instance.jobId, job.id);
+  await m.succeeded(job.id);
+  await m.said(instance.id, 'hello');
+  await m.filled(instance.id);
+  const busy = await m.beginAction(instance.id, 'softstop');
+  assert.equal((await m.succeeded(busy.job.id)).result?.end, 'graceful');
+  const stopped = await m.instance(instance.id);
+  assert.deepEqual([stopped.state, stopped.stateReason], ['STOPPED', 'guest-shutdown']);
+  await m.service.json('POST', `/instances/${instance.id}/actions`, 409, { action: 'stop' });
+  // The vault is needed no more: what only this image had can be collected.
+  await m.service.json('DELETE', `/images/${image.id}`, 204);
+  await m.service.runJob('/vault/gc');
+  await m.acted(instance.id, 'start');
+  await m.said(instance.id, 'hello');
+  await m.acted(instance.id, 'reset');
+  await m.acted(instance.id, 'softreset', { graceSeconds: 30 });
+  assert.equal((await m.instance(instance.id)).state, 'RUNNING');
+  const { job: end } = await m.beginTermination(instance.id);
+  await m.succeeded(end.id);
+  assert.equal((await m.instance(instance.id)).state, 'TERMINATED');
+  assert.deepEqual([m.qemus(), m.volumeFiles()], [[], []]);
 });
 
-function start(...flags: string[]) {
-  return ServiceProcess.start(dataFolder, [], ['--shapes', shapesFile, ...flags]);
-}
-async function terminate(id: string) {
-  const { job } = await service.json<any>('DELETE', `/instances/${id}`, 202);
-  const ended = await service.ended(job.id);
-  assert.equal(ended.state, 'succeeded', JSON.stringify(ended));
-}
-async function image(text: string, then: Then) {
-  return service.importBytes(`${text}-${then}`, bootDisk(text, then, 8 * MIB), 'raw');
-}
+test('a guest that is killed from outside is told of as crashed; one that switches itself off as stopped', async (t) => {
+  const m = await Machinery.start(t);
+  const [stays, goes] = [await m.image('stays', 'nothing'), await m.image('goes', 'off')];
+  const { id } = await m.launched(stays.id);
+  const [pid] = m.qemus();
+  process.kill(pid ?? 0, 'SIGKILL');
+  const crashed = await m.inState(id, 'STOPPED');
+  assert.match(crashed.stateReason ?? '', /^crashed/);
+  await m.acted(id, 'start');
+  const other = await m.beginLaunch(goes.id);
+  await m.succeeded(other.job.id);
+  assert.equal((await m.inState(other.instance.id, 'STOPPED')).stateReason, 'guest-shutdown');
+  const listed = await m.service.json<{ items: { id: string }[] }>('GET', '/instances?state=RUNNING', 200);
+  assert.deepEqual(
+    listed.items.map((each) => each.id),
+    [id],
+  );
+});
 
-test('try', async () => {
-  const { id: imageId } = await image('hello', 'off-by-button');
-  const { instance, job } = await service.json<any>('POST', '/instances', 202, { name: 'one', imageId });
-  console.log(instance, job.id);
-  console.log(await service.ended(job.id));
-  console.log(await service.json('GET', `/instances/${instance.id}`, 200));
-  for (;;) {
-    const { items } = await service.json<any>('GET', '/jobs', 200);
-    const fill = items.find((each: any) => each.kind === 'volume-fill');
-    if (fill === undefined) continue;
-    const end = await service.ended(fill.id);
-    console.log(
-      end.state,
-      end.log.map((each) => each.message),
-      end.error,
-    );
-    break;
-  }
-  const stop = await service.json<any>('POST', `/instances/${instance.id}/actions`, 202, {
-    action: 'softstop',
-    graceSeconds: 20,
+test('what would take too much, or cannot run here, is refused before anything is made', async (t) => {
+  const m = await Machinery.start(t, ['--instance-cpus', '1']);
+  const image = await m.image('one', 'nothing');
+  const { id } = await m.launched(image.id);
+  const refusal = await m.service.json<{ error: { code: string } }>('POST', '/instances', 409, {
+    imageId: image.id,
   });
-  console.log(await service.ended(stop.job.id));
-  console.log(await service.json('GET', `/instances/${instance.id}`, 200));
+  assert.equal(refusal.error.code, 'QUOTA');
+  const arm = { imageId: image.id, shape: 'arm' };
+  const { error } = await m.service
+    .json<{ error: { code: string } }>('POST', '/instances', 409, arm)
+    .catch(() => m.service.json<{ error: { code: string } }>('POST', '/instances', 422, arm));
+  assert.match(error.code, /QUOTA|IMAGE_UNSUPPORTED/);
+  const { items } = await m.service.json<{ items: object[] }>('GET', '/volumes', 200);
+  assert.equal(items.length, 1);
+  await m.acted(id, 'stop');
+  await m.launched(image.id);
+  // Its CPU is taken now.
+  await m.service.json('POST', `/instances/${id}/actions`, 409, { action: 'start' });
+});
+
+test('images of instances are of one point in time, and only new blocks are stored', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('count', 'off-by-button');
+  const { id } = await m.launched(image.id);
+  await m.said(id, 'count');
+  const capture = async (name: string, body: object) => {
+    const { job, imageIds } = await m.service.json<{ job: { id: string }; imageIds: string[] }>(
+      'POST',
+      `/instances/${id}/images`,
+      202,
+      { name, ...body },
+    );
+    await m.succeeded(job.id);
+    const made = imageIds.map((each) =>
+      m.service.json<ImageBody & { consistency: string; captureId: string }>('GET', `/images/${each}`, 200),
+    );
+    return Promise.all(made);
+  };
+  const [running] = await capture('running', {});
+  assert.equal(running?.consistency, 'crash');
+  assert.equal(await m.startsOn(running.id), 1);
+  assert.equal((await m.instance(id)).state, 'RUNNING');
+  const [restarted] = await capture('restarted', { reboot: true });
+  assert.equal(restarted?.consistency, 'shutdown');
+  assert.equal(await m.startsOn(restarted.id), 1);
+  await m.said(id, 'count');
+  assert.equal((await m.instance(id)).state, 'RUNNING');
+  await m.acted(id, 'softstop', { graceSeconds: 30 });
+  const [stopped] = await capture('stopped', {});
+  assert.equal(stopped?.consistency, 'shutdown');
+  assert.equal(await m.startsOn(stopped.id), 2);
+  const again = await m.launched(stopped.id);
+  await m.said(again.id, 'count');
+  await m.service.requireCleanVault();
+});
+
+test('volumes come and go while a guest runs, and are captured with it', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('data', 'nothing');
+  const { id } = await m.launched(image.id, { materialize: true });
+  const volume = await m.service.json<{ id: string }>('POST', '/volumes', 201, {
+    sizeBytes: 4 * 1024 * 1024,
+  });
+  const attach = await m.service.json<{ job: { id: string } }>('POST', `/instances/${id}/volumes`, 202, {
+    volumeId: volume.id,
+  });
+  await m.succeeded(attach.job.id);
+  const { volumes } = await m.instance(id);
+  assert.deepEqual(
+    volumes.map(({ kind, state }) => [kind, state]),
+    [
+      ['boot', 'attached'],
+      ['block', 'attached'],
+    ],
+  );
+  await m.service.json('DELETE', `/volumes/${volume.id}`, 409);
+  const { job, imageIds } = await m.service.json<{ job: { id: string }; imageIds: string[] }>(
+    'POST',
+    `/instances/${id}/images`,
+    202,
+    { name: 'both', allVolumes: true },
+  );
+  await m.succeeded(job.id);
+  const made = await Promise.all(
+    imageIds.map((each) => m.service.json<{ captureId: string }>('GET', `/images/${each}`, 200)),
+  );
+  assert.equal(made.length, 2);
+  assert.equal(made[0]?.captureId, made[1]?.captureId);
+  await m.acted(id, 'stop');
+  const detach = await m.service.json<{ job: { id: string } }>(
+    'DELETE',
+    `/instances/${id}/volumes/${volume.id}`,
+    202,
+  );
+  await m.succeeded(detach.job.id);
+  await m.service.json('DELETE', `/volumes/${volume.id}`, 204);
+  assert.equal(m.volumeFiles().length, 1);
+});
+
+test('screens and consoles are websockets for who may use the instance', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('seen', 'nothing');
+  const { id } = await m.launched(image.id);
+  await m.said(id, 'seen');
+  const part = await m.service.bytes(`/instances/${id}/serial-log`, { range: 'bytes=1-2' });
+  assert.equal(Buffer.from(part).toString(), 'ee');
+  const png = await m.service.bytes(`/instances/${id}/screenshot`);
+  assert.equal(Buffer.from(png.subarray(1, 4)).toString(), 'PNG');
+
+  const address = m.service.address.replace('http:', 'ws:');
+  const ticket = async (kind: string) =>
+    (await m.service.json<{ ticket: string }>('POST', `/instances/${id}/screen-tickets`, 201, { kind }))
+      .ticket;
+  const open = (kind: string, query: string) =>
+    new WebSocket(`${address}/api/v1/instances/${id}/${kind}?${query}`, ['binary']);
+  const first = await ticket('screen');
+  const screen = open('screen', `ticket=${first}`);
+  screen.binaryType = 'arraybuffer';
+  const greeting = await new Promise<ArrayBuffer>((resolve, reject) => {
+    screen.addEventListener('message', ({ data }) => resolve(data as ArrayBuffer), { once: true });
+    screen.addEventListener('error', () => reject(new Error('the screen opens')));
+  });
+  assert.match(Buffer.from(greeting).toString('latin1'), /^RFB 003\.\d{3}\n/);
+  assert.equal(screen.protocol, 'binary');
+  const failed = (socket: WebSocket) =>
+    new Promise<void>((resolve, reject) => {
+      socket.addEventListener('error', () => resolve());
+      socket.addEventListener('open', () => reject(new Error('it must not open')));
+    });
+  await failed(open('screen', `ticket=${first}`));
+  await failed(open('console', `ticket=${await ticket('screen')}`));
+  await failed(open('screen', ''));
+
+  // A page of another place, whatever it has.
+  const { hostname, port } = new URL(m.service.address);
+  const answer = await new Promise<string>((resolve, reject) => {
+    const socket = connect(Number(port), hostname);
+    let text = '';
+    socket.on('data', (chunk) => (text += chunk.toString('latin1')));
+    socket.on('error', reject);
+    socket.on('close', () => resolve(text));
+    socket.write(
+      [
+        `GET /api/v1/instances/${id}/screen HTTP/1.1`,
+        `Host: ${hostname}:${port}`,
+        `Authorization: Bearer ${m.service.token}`,
+        'Origin: http://elsewhere.example',
+        'Connection: Upgrade',
+        'Upgrade: websocket',
+        'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+        '\r\n',
+      ].join('\r\n'),
+    );
+  });
+  assert.match(answer, /^HTTP\/1\.1 403 /);
+
+  const console = open('console', `ticket=${await ticket('console')}`);
+  await new Promise((resolve) => console.addEventListener('open', resolve));
+  const ends = [screen, console].map(
+    (socket) => new Promise((resolve) => socket.addEventListener('close', resolve)),
+  );
+  await m.acted(id, 'stop');
+  await Promise.all(ends);
+  await m.service.json('GET', `/instances/${id}/screenshot`, 403);
+});
+
+test('instances survive the service, which finds them again', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('lives', 'off-by-button');
+  const { id } = await m.launched(image.id);
+  const before = m.qemus();
+  await m.service.stop();
+  await m.startAgain();
+  assert.deepEqual(m.qemus(), before);
+  assert.equal((await m.instance(id)).state, 'RUNNING');
+  await m.killAndStart();
+  assert.deepEqual(m.qemus(), before);
+  await m.filled(id);
+  await m.service.kill();
+  process.kill(before[0] ?? 0, 'SIGKILL');
+  await m.startAgain();
+  const crashed = await m.inState(id, 'STOPPED');
+  assert.match(crashed.stateReason ?? '', /^crashed/);
+  const definition = join(m.service.dataFolder, 'machines', id, 'definition.json');
+  assert.ok(readFileSync(definition).length > 0);
 });

@@ -4,6 +4,7 @@ import { findJobSecret, updateJobSecret } from './db/repositories/job-secrets.ts
 import type { Access } from './domain/access.ts';
 import { CapabilitySchemas } from './domain/capability-schemas.ts';
 import { captureHandler } from './domain/capture-job.ts';
+import { ConsoleHistories } from './domain/console-histories.ts';
 import { DomainError } from './domain/errors.ts';
 import { exportHandler } from './domain/export-job.ts';
 import { type HostLimits, HostQuota } from './domain/host-quota.ts';
@@ -69,6 +70,7 @@ export interface Compute {
   readonly volumes: Volumes;
   readonly attachments: VolumeAttachments;
   readonly screens: Screens;
+  readonly consoleHistories: ConsoleHistories;
   readonly objectSources: ObjectSources;
   readonly shapes: readonly Shape[];
   readonly handlers: JobHandlers;
@@ -94,6 +96,7 @@ export function makeCompute(parts: ComputeParts): Compute {
   const imageShapes = new ImageShapes(database, images);
   const graceMs = parts.graceMs ?? GRACE_MS;
   const instances = new Instances({ ...parts, volumes, imageShapes, shapes, quota, graceMs });
+  const screens = new Screens({ ...parts, instances });
   const guard = { allow: [...parts.allowNetworks, ...peerHosts(region)] };
   const common = {
     ...parts,
@@ -109,7 +112,8 @@ export function makeCompute(parts: ComputeParts): Compute {
     instances,
     volumes,
     attachments: new VolumeAttachments({ ...parts, instances, volumes }),
-    screens: new Screens({ ...parts, instances }),
+    screens,
+    consoleHistories: new ConsoleHistories({ ...parts, instances, screens }),
     shapes,
     objectSources: new ObjectSources({
       ...common,

@@ -50,6 +50,12 @@ function aimed({ names }: Siege, { method, path }: Route): { target: string; bod
     // Object storage has work requests of its own; either kind is asked for one that is not its.
     '*': encodeURIComponent(names.object ?? ''),
     token: 'x'.repeat(43),
+    // None can be made where nothing runs: one of an id that nobody has.
+    history: `ocid1.consolehistory.oc1.local.${'0'.repeat(32)}`,
+    ...(path.startsWith('/20160918/volume') && {
+      volume: names.blockVolume ?? '',
+      attachment: names.blockAttachment ?? '',
+    }),
     schema: (path.includes('Global') ? names.globalSchema : names.schema) ?? '',
     version: names.schemaVersion ?? '',
   };
@@ -89,6 +95,8 @@ function everything(names: Readonly<Record<string, string>>): object {
     destinationType: 'objectStorageTuple',
     exportFormat: 'QCOW2',
     availabilityDomain: names.domain,
+    type: 'paravirtualized',
+    volumeId: names.blockVolume,
     shape: 'VM.Standard.E4.Flex',
     sourceDetails: { sourceType: 'bootVolume', bootVolumeId: names.volume },
     sourceName: names.object,
@@ -261,11 +269,12 @@ test("no route lets a stranger see or change what is another's", async (t) => {
 });
 
 /**
- * Instances have no consoles yet; object storage's own work requests, and identity's, whose path has a pattern, are
+ * Nothing runs, so that there are no histories of consoles; object storage's own work requests, and identity's, whose path has a pattern, are
  * other ones than compute's.
  */
 const NOT_THERE = new Set([
-  '/20160918/instanceConsoleHistories',
+  '/20160918/instanceConsoleHistories/:history',
+  '/20160918/instanceConsoleHistories/:history/data',
   '/20160918/instanceConsoleConnections',
   '/workRequests/:workRequest',
   '/workRequests/:workRequest/errors',
@@ -287,6 +296,8 @@ async function nativeNames(siege: Siege): Promise<Record<string, string>> {
     user: user.id,
     fingerprint: siege.names.fingerprint ?? '',
     compartment: (await first('/compartments')).id,
+    instanceId: (await first('/instances')).id,
+    volumeId: (await first('/volumes?kind=block')).id,
     format: 'raw',
     parId: siege.names.parId ?? '',
     uploadId: siege.names.uploadId ?? '',

@@ -38,7 +38,12 @@ export class Siege {
   }
 
   async start(): Promise<void> {
-    this.#running = await serve({ dataFolder: this.dataFolder, listen: '127.0.0.1:0', logLevel: 'fatal' });
+    this.#running = await serve({
+      dataFolder: this.dataFolder,
+      listen: '127.0.0.1:0',
+      logLevel: 'fatal',
+      hypervisor: 'none',
+    });
     const profile = await readFile(this.#running.profilePath, 'utf8');
     this.victim = await this.withKey(/^token = "([^"]*)"$/m.exec(profile)?.[1] ?? '');
   }
@@ -206,6 +211,17 @@ export async function furnish(siege: Siege): Promise<void> {
     'GET',
     `/20160918/bootVolumeAttachments?compartmentId=${tenancyId}&availabilityDomain=${domain.name}`,
   );
+  const blockVolume = await make('/20160918/volumes', {
+    ...home,
+    availabilityDomain: domain.name,
+    displayName: `${MARK}-volume`,
+    sizeInGBs: 50,
+  });
+  const blockAttachment = await make('/20160918/volumeAttachments', {
+    type: 'paravirtualized',
+    instanceId: instance.id,
+    volumeId: blockVolume.id,
+  });
   const [work] = await siege.ociJson('GET', `/20160918/workRequests?compartmentId=${tenancyId}`);
   const [global] = await siege.ociJson(
     'GET',
@@ -223,6 +239,8 @@ export async function furnish(siege: Siege): Promise<void> {
     instance: instance.id,
     attachment: attachment.id,
     volume: attachment.bootVolumeId,
+    blockVolume: blockVolume.id,
+    blockAttachment: blockAttachment.id,
     compartment: compartment.id,
     tenancy: tenancyId,
     user: userId,

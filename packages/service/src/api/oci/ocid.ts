@@ -14,6 +14,7 @@ const kindOfType = {
   volume: 'vol',
   volumeattachment: 'vat',
   bootvolumeattachment: 'vat',
+  consolehistory: 'coh',
   coreservicesworkrequest: 'job',
   identityworkrequest: 'cmp',
   bucket: 'bkt',

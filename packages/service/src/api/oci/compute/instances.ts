@@ -171,18 +171,12 @@ export function instanceRoutes(parts: OciComputeParts): FastifyPluginAsyncZod {
         return [];
       },
     );
-    const refuseConsole = async () => {
-      throw new OciError(501, 'NotImplemented', 'instances here are records: they have no console');
-    };
-    app.route({
-      method: ['GET', 'POST'],
-      url: '/20160918/instanceConsoleHistories',
-      handler: refuseConsole,
-    });
     app.route({
       method: ['GET', 'POST'],
       url: '/20160918/instanceConsoleConnections',
-      handler: refuseConsole,
+      handler: async () => {
+        throw new OciError(501, 'NotImplemented', 'consoles here are opened natively, not by SSH');
+      },
     });
   };
 }
