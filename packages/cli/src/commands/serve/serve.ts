@@ -24,11 +24,7 @@ interface ServeOptions {
   readonly instanceGrace?: number;
 }
 
-export async function run(
-  context: Context,
-  _args: readonly [],
-  options: ServeOptions,
-): Promise<ExitCode> {
+export async function run(context: Context, _args: readonly [], options: ServeOptions): Promise<ExitCode> {
   const { data, listen = [], logLevel, allow, region, peer, realmKey, imageSizeMax, shapes } = options;
   const dataFolder = resolve(data);
   const service = await serve({
