@@ -11,7 +11,7 @@ import {
   counterDisk,
   readCounter,
 } from './counter-guest.ts';
-import { GUARD, guestMachine, startGuest } from './running-guest.ts';
+import { GUARD, guestMachine, startGuest } from './running-guest.testkit.ts';
 
 /** Three disks, the first one with the guest. */
 async function disks(t: TestContext, bus: DiskBus): Promise<MachineDisk[]> {

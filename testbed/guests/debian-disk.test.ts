@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type DiskBus, findFirmware, type MachineDisk } from '@gantry/machine';
 import { DEBIAN_DISK_BYTES, debianDisk, makeDebianDisk } from './debian-disk.ts';
-import { GUARD, guestMachine, startGuest, twoAtATime } from './running-guest.ts';
+import { GUARD, guestMachine, startGuest, twoAtATime } from './running-guest.testkit.ts';
 import { guestSystem } from './system.ts';
 
 async function temporaryFolder(t: TestContext): Promise<string> {

@@ -23,6 +23,8 @@ const VOLUME_UUID = 'UUID=4741-4E54';
 const DISC_LABEL = 'GANTRY_DISC';
 /** The time of all files, in seconds: a disk is the same whenever it was made. */
 const FILE_TIME = 1_700_000_000;
+/** What stands at the top of the file system. */
+const MEDIUM_FILES = ['vmlinuz', 'initrd.img', 'syslinux.cfg', 'grub', 'EFI'];
 const MBR_CODE = '/usr/lib/syslinux/mbr/mbr.bin';
 
 /**
@@ -80,9 +82,9 @@ async function makeFileSystem(folder: string, path: string): Promise<void> {
     ],
     ...['--offset', String(PARTITION_SECTOR), path, String(PARTITION_SECTORS / 2)],
   ]);
-  for (const name of ['vmlinuz', 'initrd.img', 'syslinux.cfg', 'grub/grub.cfg', 'EFI/BOOT/BOOTX64.EFI'])
+  for (const name of ['grub/grub.cfg', 'EFI/BOOT/BOOTX64.EFI', 'EFI/BOOT', ...MEDIUM_FILES])
     await utimes(join(folder, name), FILE_TIME, FILE_TIME);
-  const files = ['vmlinuz', 'initrd.img', 'syslinux.cfg', 'grub', 'EFI'].map((name) => join(folder, name));
+  const files = MEDIUM_FILES.map((name) => join(folder, name));
   const offset = PARTITION_SECTOR * SECTOR_BYTES;
   const environment = { MTOOLS_SKIP_CHECK: '1', SOURCE_DATE_EPOCH: String(FILE_TIME), TZ: 'UTC' };
   await tool('mcopy', ['-s', '-m', '-i', `${path}@@${offset}`, ...files, '::/'], environment);

@@ -48,7 +48,11 @@ end() {
 	sync
 	poweroff -f
 }
-end_by_button() { dd bs=24 count=1 <&3 >/dev/null 2>&1 && end; }
+# An event of the kernel's has 24 bytes.
+end_by_button() {
+	dd bs=24 count=1 <&3 >/dev/null 2>&1 || say "no power button"
+	end
+}
 
 count_on_disks() {
 	count=0

@@ -23,7 +23,7 @@ export async function guestPackage(name: RegExp): Promise<GuestPackage> {
     .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
   if (file === undefined) {
     throw new Error(
-      `there is no package like ${name} in ${folder}: fetch it as npm test does, by node setup/test.mjs with the name of a test file`,
+      `${folder} has no package like ${name}: npm test fetches it, also with the name of one test file`,
     );
   }
   return { file, path: join(folder, file) };

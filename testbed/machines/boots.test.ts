@@ -19,7 +19,7 @@ import {
 import type { DiskBus, MachineDisk } from '@gantry/machine';
 import type { models } from 'oci-core';
 import { debianDisk } from '../guests/debian-disk.ts';
-import { GUARD, guestMachine, startGuest, twoAtATime } from '../guests/running-guest.ts';
+import { GUARD, guestMachine, startGuest, twoAtATime } from '../guests/running-guest.testkit.ts';
 import { root } from '../house/files.ts';
 import { startWithImages } from '../oci/images.testkit.ts';
 import { BUCKET } from '../oci/object-storage.testkit.ts';

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { assembledSector } from '../guests/assembler.ts';
 import { debianDisc } from '../guests/debian-disk.ts';
-import { accelerator, GUARD, twoAtATime } from '../guests/running-guest.ts';
+import { accelerator, GUARD, twoAtATime } from '../guests/running-guest.testkit.ts';
 import { root } from '../house/files.ts';
 import { projectModule } from '../house/pages.ts';
 import { screensOf } from './vnc.testkit.ts';
