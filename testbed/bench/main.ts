@@ -7,19 +7,25 @@ import { root } from '../house/files.ts';
 import { ServiceProcess, temporaryFolder } from '../service/service.testkit.ts';
 import { benchConvert, rowNames } from './convert.ts';
 import { makeSystemDisk } from './disk.ts';
+import { benchLaunch } from './launch.ts';
 import { median, residentMibOf } from './measure.ts';
 import { benchTransfers } from './transfer.ts';
+import { upload } from './upload.ts';
 
 /**
- * `npm run bench [-- convert|transfer|import|ROW|ROUNDS]…`: everything, five rounds, when nothing is named; three for
+ * `npm run bench [-- convert|transfer|import|launch|ROW|ROUNDS]…`: everything, five rounds, when nothing is named; three for
  * rows that are named.
  */
 const words = process.argv.slice(2);
 const wanted = words.filter((word) => !/^\d+$/.test(word));
 const wantedRows = rowNames.filter((name) => wanted.includes(name));
-const unknown = wanted.find((word) => !['convert', 'transfer', 'import', ...rowNames].includes(word));
+const unknown = wanted.find(
+  (word) => !['convert', 'transfer', 'import', 'launch', ...rowNames].includes(word),
+);
 if (unknown !== undefined) {
-  console.error(`there is no ${unknown}: name convert, transfer, import or one of ${rowNames.join(', ')}`);
+  console.error(
+    `there is no ${unknown}: name convert, transfer, import, launch or one of ${rowNames.join(', ')}`,
+  );
   process.exit(2);
 }
 const runs = (what: string) => wanted.length === 0 || wanted.includes(what);
@@ -38,6 +44,7 @@ try {
   const rows = runs('convert') ? rowNames : wantedRows;
   if (rows.length > 0) await convertTable(rows);
   if (runs('transfer') || runs('import')) await serviceTables();
+  if (runs('launch')) await launchTable();
 } finally {
   folder.remove();
 }
@@ -107,16 +114,7 @@ async function serviceTables(): Promise<void> {
 async function importTable(service: ServiceProcess, source: string, dataBytes: number): Promise<void> {
   const seconds: number[] = [];
   const virtualSizeBytes = 2 * 2 ** 30;
-  execFileSync('curl', [
-    '-sSf',
-    '-H',
-    `Authorization: Bearer ${service.token}`,
-    '-o',
-    '/dev/null',
-    '--upload-file',
-    source,
-    `${service.address}/api/v1/buckets/bench/objects/disk.qcow2`,
-  ]);
+  upload(service, source, 'disk.qcow2');
   for (let round = 0; round < 3; round++) {
     const started = performance.now();
     const job = await service.runJob('/images', {
@@ -133,4 +131,16 @@ async function importTable(service: ServiceProcess, source: string, dataBytes: n
   const rates = [virtualSizeBytes, dataBytes].map((bytes) => (bytes / middle / MB).toFixed(0));
   console.log(`| upload excluded, read back included | ${middle.toFixed(2)} | ${rates.join(' | ')} |`);
   console.log(`\nThe service had at most ${residentMibOf(service.pid).toFixed(0)} MiB resident.`);
+}
+
+async function launchTable(): Promise<void> {
+  const service = await ServiceProcess.start(join(folder.path, 'data-launch'));
+  await service.json('POST', '/buckets', 201, { name: 'bench' });
+  console.log('| launch of an image of 10 GiB | s until it runs | s until its disk runs |');
+  console.log('|---|---:|---:|');
+  for (const { what, startedSeconds, bootedSeconds } of await benchLaunch(service, folder.path, ROUNDS)) {
+    console.log(`| ${what} | ${startedSeconds.toFixed(2)} | ${bootedSeconds.toFixed(2)} |`);
+  }
+  console.log();
+  await service.stop();
 }

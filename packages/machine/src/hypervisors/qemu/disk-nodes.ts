@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { ImageError } from '@gantry/disk';
+import { isDevicePath } from '../../device-path.ts';
 import type { Losses } from '../../losses.ts';
 import type { MachineDisk } from '../../model.ts';
 import type { BackedDisk, NbdExport } from '../driver.ts';
@@ -117,6 +118,6 @@ export function imageNode(disk: MachineDisk, index: number, losses: Losses): Blo
     'read-only': device === 'cdrom' || readOnly === true,
     // Freed clusters go back to the host.
     discard: 'unmap',
-    file: { driver: path.startsWith('/dev/') ? 'host_device' : 'file', filename: path },
+    file: { driver: isDevicePath(path) ? 'host_device' : 'file', filename: path },
   };
 }

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** A connection to a socket of this host. Throws what the system says: ENOENT and ECONNREFUSED when nobody listens. */
+/** A connection to a socket of this host. Throws what the system says: ENOENT, ECONNREFUSED or ECONNRESET when nobody listens. */
 export function connectTo(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
@@ -41,8 +41,9 @@ export async function connectInTurn(path: string, signal?: AbortSignal): Promise
   }
 }
 
+/** ECONNRESET: it went away before it took the connection. */
 function isNobody(error: unknown): boolean {
-  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ECONNREFUSED';
+  return ['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes(String(codeOf(error)));
 }
 
 function isBusy(error: unknown): boolean {
