@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { architectures } from '../architectures.ts';
 import type { Architecture } from '../model.ts';
@@ -44,7 +44,7 @@ export function qemuProgram(architecture: Architecture): string {
 
 /** What the installed QEMU runs: hvm guests of each architecture that a program is there for, with KVM where it works. */
 export async function qemuHost({ path, signal }: QemuHostOptions): Promise<Host> {
-  const hasKvm = await isUsable('/dev/kvm', constants.R_OK | constants.W_OK);
+  const hasKvm = await isKvmUsable();
   const found = await Promise.all(
     architectures.map(async (architecture): Promise<HostGuest[]> => {
       const emulator = await programIn(path, qemuProgram(architecture));
@@ -60,6 +60,18 @@ export async function qemuHost({ path, signal }: QemuHostOptions): Promise<Host>
     }),
   );
   return { guests: found.flat() };
+}
+
+/**
+ * Whether this user may use KVM, and the processor helps it. Where an x86 has neither VMX nor SVM, what answers at
+ * `/dev/kvm` imitates much of the processor (a host that is itself a guest without nesting): firmware crawls on it, and
+ * systems hang that run well without it.
+ */
+async function isKvmUsable(): Promise<boolean> {
+  if (!(await isUsable('/dev/kvm', constants.R_OK | constants.W_OK))) return false;
+  if (process.arch !== 'x64') return true;
+  const text = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
+  return /^flags\s*:.* (?:vmx|svm)\b/m.test(text);
 }
 
 async function programIn(path: string, name: string): Promise<string | undefined> {

@@ -31,8 +31,8 @@ export interface RunningMachine {
 
 /**
  * Starts a machine with QEMU and gives it when QMP answers: QEMU has opened every file then. It runs apart from the
- * terminal, so that Ctrl-C does not end it, and it ends with this process. Throws STORE_IO with QEMU's own words,
- * STORE_NOT_FOUND when the program is not there, and what `qemuCommand` throws.
+ * terminal, so that Ctrl-C does not end it, and it ends when this process exits; one that is killed leaves it. Throws
+ * STORE_IO with QEMU's own words, STORE_NOT_FOUND when the program is not there, and what `qemuCommand` throws.
  */
 export async function startMachine(
   machine: Machine,
