@@ -9,6 +9,8 @@ const peers = {
   'qemu-system-x86': 'starts machines: the hypervisor that command lines are made for',
   ovmf: 'UEFI for the machines that it starts',
   'libvirt-clients': 'virsh defines written domains with the test driver of libvirt',
+  'libvirt-daemon': 'a private libvirt, which starts guests',
+  'libvirt-daemon-driver-qemu': 'see libvirt-daemon',
   libvirt0: 'see libvirt-clients; carries the grammar of domains',
   'virt-v2v': 'reads appliances of VMware, and prints what it sees of the machine',
   'libvhdi-utils': 'a second reader of VHD',

@@ -85,6 +85,7 @@ export type {
   NbdExport,
   StopRequest,
 } from './hypervisors/driver.ts';
+export { LibvirtDriver, type LibvirtDriverOptions } from './hypervisors/libvirt/driver.ts';
 export { type DefineOptions, LibvirtHost, type LibvirtOptions } from './hypervisors/libvirt/virsh.ts';
 export {
   type QemuCommand,
@@ -95,6 +96,7 @@ export {
 export { QemuDriver, type QemuDriverOptions } from './hypervisors/qemu/driver.ts';
 export { QmpClient, type QmpEvent } from './hypervisors/qemu/qmp.ts';
 export { type GuestEnd, type RunningMachine, startMachine } from './hypervisors/qemu/run.ts';
+export { VirtualBoxDriver, type VirtualBoxDriverOptions } from './hypervisors/virtualbox/driver.ts';
 export { type LaunchHardware, launchHardware } from './launch-hardware.ts';
 export type {
   Architecture,

@@ -1,4 +1,5 @@
 import { ImageError } from '@gantry/disk';
+import { isDevicePath } from '../../device-path.ts';
 import { Losses } from '../../losses.ts';
 import type { Graphics, Machine, MachineFacts, Nic, WrittenDescriptor } from '../../model.ts';
 import { type Board, boardOf, bootPlaces, type PlacedDisk, placeDisks } from '../../placement.ts';
@@ -10,6 +11,10 @@ export interface LibvirtDomainOptions {
   readonly domainType?: 'kvm' | 'qemu' | 'xen' | 'test' | undefined;
   /** The program, where libvirt should not choose it. */
   readonly emulator?: string | undefined;
+  /** Where the first serial port is, and what is written to it from each start on. Default: a terminal of libvirt's. */
+  readonly serial?: { readonly socketPath: string; readonly logPath: string } | undefined;
+  /** A port for an agent in the guest. */
+  readonly agent?: boolean | undefined;
 }
 
 type DomainType = NonNullable<LibvirtDomainOptions['domainType']>;
@@ -55,14 +60,14 @@ export function writeLibvirtDomain(machine: Machine, options: LibvirtDomainOptio
   const losses = new Losses();
   losses.addFields(machine, notHeld);
   const { domainType = machine.guestType === 'xen' ? 'xen' : 'kvm' } = options;
-  const text = xmlDocument(domainNode(machine, domainType, options.emulator, losses));
+  const text = xmlDocument(domainNode(machine, domainType, options, losses));
   return { text, losses: losses.all };
 }
 
 function domainNode(
   machine: Machine,
   type: DomainType,
-  emulator: string | undefined,
+  { emulator, serial, agent = false }: LibvirtDomainOptions,
   losses: Losses,
 ): XmlNode {
   const { uuid, description, cpuCount, clock, guestType = 'hvm' } = machine;
@@ -105,7 +110,10 @@ function domainNode(
         ? xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' })
         : undefined,
       ...machine.nics.map((nic, index) => nicNode(nic, `nics[${index}]`, losses)),
-      ...consoleNodes(isXenGuest),
+      ...consoleNodes(isXenGuest, serial),
+      agent
+        ? xml('channel', { type: 'unix' }, [xml('target', { type: 'virtio', name: AGENT_PORT })])
+        : undefined,
       ...screenNodes(machine.graphics, board, losses),
       machine.tpm === true
         ? xml('tpm', { model: 'tpm-crb' }, [xml('backend', { type: 'emulator', version: '2.0' })])
@@ -215,7 +223,7 @@ function diskNodes(
     if (device === 'cdrom' && readOnly === false)
       losses.add(`${field}.readOnly`, readOnly, 'a disc is read only');
     const order = places.get(index);
-    const isDevice = path?.startsWith('/dev/') === true;
+    const isDevice = path !== undefined && isDevicePath(path);
     return xml('disk', { type: isDevice ? 'block' : 'file', device }, [
       driverNode(format, field, type),
       path === undefined
@@ -277,7 +285,19 @@ function isNetworkName(name: string | undefined): name is string {
   return name !== undefined && /^[A-Za-z0-9_.:-]{1,64}$/.test(name);
 }
 
-function consoleNodes(isXenGuest: boolean): XmlNode[] {
+/** The port in which a guest's agent looks for its host. */
+const AGENT_PORT = 'org.qemu.guest_agent.0';
+
+function consoleNodes(isXenGuest: boolean, serial: LibvirtDomainOptions['serial']): XmlNode[] {
+  if (serial !== undefined && !isXenGuest) {
+    return [
+      xml('serial', { type: 'unix' }, [
+        xml('source', { mode: 'bind', path: absolute(serial.socketPath, 'serial') }),
+        xml('log', { file: absolute(serial.logPath, 'serial'), append: 'off' }),
+        xml('target', { port: 0 }),
+      ]),
+    ];
+  }
   if (isXenGuest) return [xml('console', { type: 'pty' }, [xml('target', { type: 'xen' })])];
   return [
     xml('serial', { type: 'pty' }, [xml('target', { port: 0 })]),

@@ -60,12 +60,14 @@ function createCommand({ name, osType, uuid }: Hardware): string {
 }
 
 function modifyCommand(hardware: Hardware): string {
-  const { adapters, boot, clock, cpuCount, description, firmware, memoryMib, platform, uuid } = hardware;
+  return command('modifyvm', quoted(hardware.uuid), ...options(modifyOptions(hardware)));
+}
+
+/** The options of `modifyvm` that make a new machine this one. */
+export function modifyOptions(hardware: Hardware): Readonly<Record<string, string>> {
+  const { adapters, boot, clock, cpuCount, description, firmware, memoryMib, platform } = hardware;
   const order = Array.from({ length: 4 }, (_, i) => [`boot${i + 1}`, boot[i]?.word ?? 'none'] as const);
-  return command(
-    'modifyvm',
-    quoted(uuid),
-    ...options({
+  return {
       ...(description !== undefined && { description }),
       cpus: String(cpuCount),
       memory: String(memoryMib),
@@ -74,9 +76,8 @@ function modifyCommand(hardware: Hardware): string {
       ...(platform === 'x86' && { ioapic: 'on' }),
       rtcuseutc: clock === 'utc' ? 'on' : 'off',
       ...Object.fromEntries(order),
-    }),
-    ...adapters.flatMap((adapter, i) => options(adapterOptions(adapter, i + 1))),
-  );
+    ...Object.assign({}, ...adapters.map((adapter, i) => adapterOptions(adapter, i + 1))),
+  };
 }
 
 /** VBoxManage's words for networks, and the option that names one. */
@@ -102,9 +103,14 @@ function adapterOptions(adapter: Adapter, slot: number): Record<string, string> 
   };
 }
 
-function controllerCommand(uuid: string, { bus, chipset, name, portCount }: Controller): string {
-  const words = { name, add: bus, controller: chipset, portcount: String(portCount), bootable: 'on' };
-  return command('storagectl', quoted(uuid), ...options(words));
+function controllerCommand(uuid: string, controller: Controller): string {
+  return command('storagectl', quoted(uuid), ...options(controllerOptions(controller)));
+}
+
+/** The options of `storagectl` that add a controller. */
+export function controllerOptions(controller: Controller): Readonly<Record<string, string>> {
+  const { bus, chipset, name, portCount } = controller;
+  return { name, add: bus, controller: chipset, portcount: String(portCount), bootable: 'on' };
 }
 
 const deviceWords: Readonly<Record<Device['kind'], string>> = {
@@ -113,13 +119,22 @@ const deviceWords: Readonly<Record<Device['kind'], string>> = {
   floppy: 'fdd',
 };
 
-function attachCommand(uuid: string, controller: Controller, { device, disk, kind, port }: Device): string {
+/** The options of `storageattach` for a device, but for its medium. */
+export function attachOptions(
+  controller: Controller,
+  { device, kind, port }: Device,
+): Readonly<Record<string, string>> {
   const place = { storagectl: controller.name, port: String(port), device: String(device) };
+  return { ...place, type: deviceWords[kind] };
+}
+
+function attachCommand(uuid: string, controller: Controller, device: Device): string {
+  const { disk } = device;
   const medium = disk.path === undefined ? quoted('emptydrive') : pathWord(disk.path);
   return command(
     'storageattach',
     quoted(uuid),
-    ...options({ ...place, type: deviceWords[kind] }),
+    ...options(attachOptions(controller, device)),
     quoted('--medium'),
     medium,
   );

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { StoreError } from '@gantry/disk';
+import { ImageError, StoreError } from '@gantry/disk';
 import { readCapabilities } from '../../host/capabilities.ts';
 import type { Host } from '../../host/host.ts';
 
@@ -13,6 +13,8 @@ export interface LibvirtOptions {
   /** Such as `qemu:///system`. Default: as libvirt chooses. */
   readonly uri?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The program. Default: `virsh`, by `PATH`. */
+  readonly program?: string | undefined;
 }
 
 export interface DefineOptions {
@@ -61,19 +63,25 @@ export class LibvirtHost {
   }
 
   #virsh(...args: readonly string[]): Promise<string> {
-    const { uri, signal } = this.#options;
-    const connect = uri === undefined ? [] : ['--connect', uri];
-    return new Promise((resolve, reject) => {
-      const words = [...connect, '--quiet', ...args];
-      execFile('virsh', words, { signal, maxBuffer: OUTPUT_LENGTH_MAX }, (error, stdout, stderr) => {
-        if (error === null) resolve(stdout);
-        else reject(signal?.aborted === true ? signal.reason : virshError(error, stderr));
-      });
-    });
+    return runVirsh(this.#options, ...args);
   }
 }
 
-function virshError(error: Error, stderr: string): StoreError {
+/** What virsh prints. Throws STORE_IO with its own words, STORE_NOT_FOUND when it, or a domain, is not there. */
+export function runVirsh(options: LibvirtOptions, ...args: readonly string[]): Promise<string> {
+  const { uri, signal, program = 'virsh' } = options;
+  const connect = uri === undefined ? [] : ['--connect', uri];
+  return new Promise((resolve, reject) => {
+    const words = [...connect, '--quiet', ...args];
+    const env = { ...process.env, LC_ALL: 'C' };
+    execFile(program, words, { signal, env, maxBuffer: OUTPUT_LENGTH_MAX }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else reject(signal?.aborted === true ? signal.reason : virshError(error, stderr));
+    });
+  });
+}
+
+function virshError(error: Error, stderr: string): Error {
   const isMissing = 'code' in error && error.code === 'ENOENT';
   if (isMissing) {
     return new StoreError('STORE_NOT_FOUND', 'virsh cannot be started', {
@@ -86,10 +94,18 @@ function virshError(error: Error, stderr: string): StoreError {
     .trim()
     .replaceAll(/^error: /gm, '')
     .replaceAll('\n', '; ');
+  if (/failed to get domain|Domain not found/i.test(words))
+    return new StoreError('STORE_NOT_FOUND', `libvirt has no such domain: ${words}`, { where: 'virsh' });
+  if (/not supported by the connection driver|unsupported by|only supported (?:by|with)/.test(words)) {
+    return new ImageError('IMAGE_UNSUPPORTED', `libvirt cannot do that here: ${words}`, {
+      structure: 'libvirt connection',
+      hint: 'use a connection to QEMU: qemu:///system',
+    });
+  }
   return new StoreError('STORE_IO', `libvirt refuses: ${words}`, { where: 'virsh' });
 }
 
-function lines(text: string): string[] {
+export function lines(text: string): string[] {
   return text
     .split('\n')
     .map((line) => line.trim())

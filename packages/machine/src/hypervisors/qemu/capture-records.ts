@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { ImageError } from '@gantry/disk';
 import type { MachineDisk } from '../../model.ts';
 import type { Consistency } from '../driver.ts';
+import { readRecord } from '../records.ts';
 import type { MachineFolder } from './machine-folder.ts';
-import { readRecord } from './records.ts';
 
 /** A capture that is held, or being taken: what has no time yet has to be taken again. */
 export interface CaptureRecord {

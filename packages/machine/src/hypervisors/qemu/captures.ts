@@ -4,6 +4,7 @@ import { convert, fileSink, ImageError, nbdAddressText, openNbd, StoreError } fr
 import { emptyDisk } from '../../host/disk-files.ts';
 import type { MachineDisk } from '../../model.ts';
 import type { BackedDisk, Capture, CaptureRequest, Consistency, DefinedMachine } from '../driver.ts';
+import { readRecord, writeRecord } from '../records.ts';
 import { whileFrozen } from './agent.ts';
 import {
   addExports,
@@ -24,7 +25,7 @@ import type { MachineFolder } from './machine-folder.ts';
 import { converse } from './monitor.ts';
 import { askToEnd } from './power.ts';
 import type { QmpClient } from './qmp.ts';
-import { type DefinitionRecord, type RunRecord, readRecord, writeRecord } from './records.ts';
+import type { DefinitionRecord, RunRecord } from './records.ts';
 import { finish, qemuState, restart } from './run-state.ts';
 import { type OpenedDisk, openStopped } from './stopped-disks.ts';
 

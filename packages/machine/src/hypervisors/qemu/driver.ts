@@ -18,6 +18,7 @@ import type {
   MachineStatus,
   StopRequest,
 } from '../driver.ts';
+import { readRecord, writeRecord } from '../records.ts';
 import { captureIdsOf } from './capture-records.ts';
 import { capture, releaseCapture } from './captures.ts';
 import { type QemuCommand, qemuCommand, type UefiFiles } from './command.ts';
@@ -30,7 +31,7 @@ import { converse } from './monitor.ts';
 import { askToEnd } from './power.ts';
 import { complaint, isGoneWithin, killProcess, qemuFailed, spawnDetached } from './process.ts';
 import type { QmpClient } from './qmp.ts';
-import { type DefinitionRecord, type RunRecord, readRecord, writeRecord } from './records.ts';
+import type { DefinitionRecord, RunRecord } from './records.ts';
 import { finish, qemuState, quit, restart, statusOf } from './run-state.ts';
 import { connectInTurn } from './sockets.ts';
 import { Watch } from './watch.ts';

@@ -1,5 +1,6 @@
 import { StoreError } from '@gantry/disk';
 import type { MachineStatus } from '../driver.ts';
+import { readRecord, writeRecord } from '../records.ts';
 import { thaw } from './agent.ts';
 import { hasHeldCaptures } from './capture-records.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -7,7 +8,7 @@ import type { MachineFolder } from './machine-folder.ts';
 import { converse } from './monitor.ts';
 import { isGoneWithin, killProcess, qemuFailed } from './process.ts';
 import type { QmpClient } from './qmp.ts';
-import { type RunRecord, readRecord, writeRecord } from './records.ts';
+import type { RunRecord } from './records.ts';
 
 /** QEMU's RunState: `prelaunch` until it is told to start, `shutdown` when the guest has ended. */
 export type QemuState = string;
