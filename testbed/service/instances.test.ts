@@ -26,7 +26,9 @@ test('an instance starts before its image is copied, is filled meanwhile, stops 
   await m.acted(instance.id, 'start');
   await m.said(instance.id, 'hello');
   await m.acted(instance.id, 'reset');
-  await m.acted(instance.id, 'softreset', { graceSeconds: 30 });
+  await m.said(instance.id, 'hello', 2);
+  await m.acted(instance.id, 'softreset', { graceSeconds: 60 });
+  await m.said(instance.id, 'hello');
   assert.equal((await m.instance(instance.id)).state, 'RUNNING');
   const { job: end } = await m.beginTermination(instance.id);
   await m.succeeded(end.id);

@@ -20,7 +20,7 @@ import { DomainError } from '../domain/errors.ts';
 import type { Logger } from '../logger.ts';
 import { findManifest } from '../vault/manifests.ts';
 import type { Vault } from '../vault/vault.ts';
-import { emptyDisk, extendedDisk } from './volume-disk.ts';
+import { emptyDisk, extendedDisk, wholeSectors } from './volume-disk.ts';
 
 /** As many overlays can be read through at a time; a capture of a disk is one more client of its own. */
 const CONNECTIONS_MAX = 1024;
@@ -106,9 +106,9 @@ export class VolumeFiles {
       await convert(emptyDisk(sizeBytes), await fileSink(this.#path(id)), { format: 'qcow2' });
       return updateVolume(database.kysely, id, { file_state: 'whole' });
     }
-    const disk = await this.#show(row);
+    await this.#show(row);
     const manifest = await findManifest(database.kysely, manifestId);
-    await createOverlay(this.#path(id), disk, {
+    await createOverlay(this.#path(id), emptyDisk(sizeBytes), {
       digest: manifest?.disk_digest ?? '',
       // For whoever looks at the file alone: it is not the whole disk.
       backing: {
@@ -185,11 +185,16 @@ export class VolumeFiles {
     this.#shown.clear();
   }
 
-  async #show({ id, manifest_id: manifestId, size_bytes: sizeBytes }: VolumeRow): Promise<Disk> {
+  /**
+   * A file that is longer than what is behind it goes on with zeros: nobody has
+   * to walk through them.
+   */
+  async #show({ id, manifest_id: manifestId }: VolumeRow): Promise<Disk> {
     const before = this.#shown.get(id);
     if (before !== undefined) return before;
     if (manifestId === null) throw new Error(`the volume ${id} has no manifest to show`);
-    const disk = extendedDisk(await this.#parts.vault.openManifest(manifestId), sizeBytes);
+    const content = await this.#parts.vault.openManifest(manifestId);
+    const disk = extendedDisk(content, wholeSectors(content.virtualSizeBytes));
     this.#shown.set(id, disk);
     this.#server?.add({ name: id, disk });
     return disk;

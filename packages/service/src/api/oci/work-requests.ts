@@ -9,7 +9,19 @@ import { compartmentId, compartmentOcid, fromOcid, idInPath, type OcidType, toOc
 import { answerPage, cursorOf, pageQuery } from './pages.ts';
 
 /** Jobs of the core services; object storage has work requests of its own. */
-const kinds: readonly string[] = ['image-import', 'image-export', 'image-capture', 'instance-record'];
+const kinds: readonly string[] = [
+  'image-import',
+  'image-export',
+  'image-capture',
+  'instance-record',
+  'instance-launch',
+  'instance-start',
+  'instance-stop',
+  'instance-reset',
+  'instance-terminate',
+  'volume-attach',
+  'volume-detach',
+];
 const types: Readonly<Record<string, { readonly type: OcidType; readonly path: string }>> = {
   image: { type: 'image', path: 'images' },
   instance: { type: 'instance', path: 'instances' },

@@ -80,13 +80,16 @@ export function consoleHistoryRoutes(parts: OciComputeParts): FastifyPluginAsync
           }),
         },
       },
-      async ({ params, principal, query }, reply) => {
+      async ({ params, principal, query, headers }, reply) => {
         const { bytes, remainingBytes } = await consoleHistories.content(principal, historyId(params), {
           offsetBytes: query.offset,
           lengthBytes: query.length,
         });
-        reply.header('opc-bytes-remaining', remainingBytes).header('content-type', 'text/plain');
-        return reply.send(Buffer.from(bytes));
+        reply.header('opc-bytes-remaining', remainingBytes);
+        // The SDK of TypeScript reads this body as JSON; all others take the bytes.
+        if (headers['user-agent']?.startsWith('Oracle-TypeScriptSDK/') === true)
+          return reply.type('application/json').send(JSON.stringify(Buffer.from(bytes).toString('utf8')));
+        return reply.type('text/plain').send(Buffer.from(bytes));
       },
     );
     app.delete(
