@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -22,11 +23,15 @@ export interface RunOptions {
   readonly environment?: Record<string, string>;
   /** The Node that starts it, and its flags. Default: this one, with the sources' condition. */
   readonly node?: readonly string[];
+  /** Default: none. */
+  readonly stdin?: 'pipe';
 }
 
 export interface Running {
   readonly child: ChildProcess;
   readonly ended: Promise<Ended>;
+  /** All of its standard output, as soon as the pattern is in it. Throws when it ends without. */
+  said(pattern: RegExp): Promise<string>;
 }
 
 /** Starts the real command. */
@@ -36,7 +41,7 @@ export function startGantry(args: readonly string[], options: RunOptions = {}): 
     cwd: options.cwd,
     // Never the configuration of who runs the tests.
     env: { ...process.env, XDG_CONFIG_HOME: '/nonexistent', GANTRY_PROFILE: '', ...options.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [options.stdin ?? 'ignore', 'pipe', 'pipe'] as ['pipe', 'pipe', 'pipe'],
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
@@ -50,7 +55,18 @@ export function startGantry(args: readonly string[], options: RunOptions = {}): 
       resolve({ code, signalName, stdoutBytes, ...texts });
     });
   });
-  return { child, ended };
+  const said = async (pattern: RegExp) => {
+    for (;;) {
+      const text = Buffer.concat(stdout).toString();
+      if (pattern.test(text)) return text;
+      const isOver = await Promise.race([
+        once(child.stdout, 'data').then(() => false),
+        ended.then(() => true),
+      ]);
+      if (isOver) throw new Error(`${args.join(' ')} never said ${pattern}: ${JSON.stringify(await ended)}`);
+    }
+  };
+  return { child, ended, said };
 }
 
 /** Runs the real command to its end. */

@@ -115,14 +115,14 @@ export class ServiceClient {
       const response = await fetch(this.address(path, options.query), this.#init(method, options));
       this.#hasAnswered = true;
       if (response.ok) return { result: await read(response) };
-      const error = await this.#refusal(method, path, response);
+      const error = await this.refusal(`${method} ${path}`, response);
       const passes = PASSING_STATUSES.has(response.status) || error.code === 'IDEMPOTENCY_IN_PROGRESS';
       return { error, passes };
     } catch (error) {
       this.#signal.throwIfAborted();
       const own = ownError(error);
       if (own !== undefined) throw own;
-      return { error: this.#unreachable(error), passes: true };
+      return { error: this.unreachable(error), passes: true };
     }
   }
 
@@ -142,7 +142,7 @@ export class ServiceClient {
     return { ...init, headers: { ...type, ...common, ...length }, body: body.bytes(), duplex: 'half' };
   }
 
-  #unreachable(error: unknown): CommandError {
+  unreachable(error: unknown): CommandError {
     // fetch says only that it failed; why stands in the cause, of which there can be several (IPv6 and IPv4).
     const cause = (error as Error).cause;
     const first = cause instanceof AggregateError ? cause.errors[0] : cause;
@@ -157,7 +157,8 @@ export class ServiceClient {
     );
   }
 
-  async #refusal(method: Method, path: string, response: Response): Promise<CommandError> {
+  /** What a refusal says, with its own code. */
+  async refusal(asked: string, response: Response): Promise<CommandError> {
     const text = await response.text().catch(() => '');
     const { error } = (parsedJson(text) ?? {}) as {
       error?: { code?: unknown; message?: unknown; hint?: unknown };
@@ -166,7 +167,7 @@ export class ServiceClient {
       const hint = typeof error.hint === 'string' ? error.hint : undefined;
       return new CommandError(error.code, error.message, { hint });
     }
-    return this.#notOurs(`${method} ${path} was answered with ${response.status} ${response.statusText}`);
+    return this.#notOurs(`${asked} was answered with ${response.status} ${response.statusText}`);
   }
 
   #notOurs(message: string): CommandError {

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { ByteSource } from '@gantry/disk';
+import { type ByteSource, StoreError } from '@gantry/disk';
 import type { Principal } from '../auth/tokens.ts';
 import type { Database } from '../db/database.ts';
 import {
@@ -70,17 +70,18 @@ export class Screens {
 
   /**
    * A conversation with the screen (RFB) or the serial port, until either side ends it or the machine ends. Throws
-   * NOT_FOUND, FORBIDDEN, CONFLICT, and STORE_REFUSED when the machine does not run.
+   * NOT_FOUND, FORBIDDEN, and CONFLICT when the machine does not run, or others have the serial port.
    */
   async open(principal: Principal, instanceId: string, kind: ScreenKind): Promise<Duplex> {
     const { driver } = await this.#machine(principal, instanceId, 'use');
-    return kind === 'screen' ? driver.openScreen(instanceId) : driver.openConsole(instanceId);
+    const opened = kind === 'screen' ? driver.openScreen(instanceId) : driver.openConsole(instanceId);
+    return opened.catch(asConflict);
   }
 
   /** PNG. Throws as `open`. */
   async screenshot(principal: Principal, instanceId: string): Promise<Uint8Array> {
     const { driver } = await this.#machine(principal, instanceId, 'read');
-    return driver.screenshot(instanceId);
+    return driver.screenshot(instanceId).catch(asConflict);
   }
 
   /** What the serial port said since the last start, as it is now. Throws NOT_FOUND, FORBIDDEN, CONFLICT. */
@@ -110,6 +111,12 @@ export class Screens {
       `the instance ${instanceId} has not been started: there is nothing to see`,
     );
   }
+}
+
+/** What the machine's state does not allow now. */
+function asConflict(error: unknown): never {
+  if (!(error instanceof StoreError) || error.code !== 'STORE_REFUSED') throw error;
+  throw new DomainError('CONFLICT', error.message, { hint: error.hint });
 }
 
 function hashOf(ticket: string): string {

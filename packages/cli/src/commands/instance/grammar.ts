@@ -94,6 +94,24 @@ function addLooks(instance: Command): void {
     .argument('<target>', 'file to write, or - for standard output')
     .addHelpText('after', '\nExample:\n  gantry instance screenshot web-01 web-01.png\n')
     .action(action(() => import('./screenshot.ts')));
+  instance
+    .command('screen')
+    .description('let VNC viewers of this machine see the screen, until Ctrl-C')
+    .argument('<instance>', INSTANCE)
+    .addOption(
+      new Option(
+        '--port <number>',
+        'port of 127.0.0.1 to answer at; the first free one from 5900 when not given',
+      ).argParser(parsePort),
+    )
+    .addHelpText('after', '\nExample:\n  gantry instance screen web-01\n')
+    .action(action(() => import('./screen.ts')));
+  instance
+    .command('console')
+    .description('talk with the guest over its first serial port; Ctrl-] leaves it')
+    .argument('<instance>', INSTANCE)
+    .addHelpText('after', '\nExample:\n  gantry instance console web-01\n')
+    .action(action(() => import('./console.ts')));
 }
 
 function addPower(instance: Command): void {
@@ -147,6 +165,30 @@ function addChanges(instance: Command): void {
     .addOption(sizeOption('--memory <gb>', 'memory of a flexible shape, in GiB'))
     .addHelpText('after', '\nExample:\n  gantry instance update web-01 --memory 4\n')
     .action(action(() => import('./update.ts')));
+  waited(
+    instance
+      .command('attach')
+      .description('give an instance a volume, while it runs too')
+      .argument('<instance>', INSTANCE)
+      .argument('<volume>', 'id of a volume')
+      .addHelpText(
+        'after',
+        '\nExample:\n  gantry instance attach web-01 vol-0123456789abcdef0123456789abcdef --wait\n',
+      )
+      .action(action(() => import('./attach.ts'))),
+  );
+  waited(
+    instance
+      .command('detach')
+      .description('take a volume from an instance; a guest that runs has to let go of it')
+      .argument('<instance>', INSTANCE)
+      .argument('<volume>', 'id of a volume')
+      .addHelpText(
+        'after',
+        '\nExample:\n  gantry instance detach web-01 vol-0123456789abcdef0123456789abcdef --wait\n',
+      )
+      .action(action(() => import('./detach.ts'))),
+  );
 }
 
 function waited(command: Command): Command {
@@ -162,6 +204,12 @@ function graceOption(): Option {
 
 function sizeOption(flags: string, description: string): Option {
   return new Option(flags, description).argParser(parsePositiveNumber);
+}
+
+function parsePort(text: string): number {
+  const value = Number(text);
+  if (/^\d{1,5}$/.test(text) && value <= 65_535) return value;
+  throw new InvalidArgumentError('Write a number from 0 (any free one) to 65535.');
 }
 
 function parseMetadata(

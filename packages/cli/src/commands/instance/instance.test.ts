@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -85,6 +87,38 @@ test('a guest that hears nothing is stopped by force, and what it started from c
   assert.equal(next.state, 'RUNNING');
   assert.equal((await service.gantry('volume', 'delete', volumeId)).code, 6);
   await service.done('instance', 'terminate', 'next', '--wait');
+});
+
+test('screen and console go through the service, and a volume is attached meanwhile', async () => {
+  await json('instance', 'launch', 'raft', '--name', 'seen', ...small);
+  const screen = service.start(['instance', 'screen', 'seen', '--port', '0', '-o', 'json']);
+  const [port = ''] = /127\.0\.0\.1:(\d+)/.exec(await screen.said(/127\.0\.0\.1:\d+/))?.slice(1) ?? [];
+  const viewer = connect(Number(port), '127.0.0.1');
+  // Each side begins with its version of the protocol (RFC 6143, 7.1.1).
+  const [greeting] = await once(viewer, 'data');
+  assert.equal(String(greeting), 'RFB 003.008\n');
+  const left = once(viewer, 'close');
+  screen.child.kill('SIGINT');
+  assert.equal((await screen.ended).code, 0);
+  await left;
+
+  const { id: volumeId } = await json('volume', 'create', '--size', '1048576');
+  await service.done('instance', 'attach', 'seen', volumeId, '--wait');
+  assert.equal(
+    (await json('volume', 'show', volumeId)).instanceId,
+    (await json('instance', 'show', 'seen')).id,
+  );
+
+  const talk = service.start(['instance', 'console', 'seen'], { stdin: 'pipe' });
+  await service.done('instance', 'reset', 'seen', '--force', '--wait');
+  await talk.said(/raft is up/);
+  talk.child.stdin?.end();
+  assert.equal((await talk.ended).code, 0);
+  await service.done('instance', 'stop', 'seen', '--force', '--wait');
+  const gone = await service.gantry('instance', 'console', 'seen');
+  assert.deepEqual([gone.code, /^error\[(\w+)\]/.exec(gone.stderr)?.[1]], [6, 'CONFLICT']);
+  await service.done('instance', 'detach', 'seen', volumeId, '--wait');
+  await service.done('instance', 'terminate', 'seen', '--wait');
 });
 
 test('what cannot be launched is refused before anything is made', async () => {
