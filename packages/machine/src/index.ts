@@ -68,7 +68,7 @@ export {
   planDiskFiles,
   verifyChecksums,
 } from './host/disk-files.ts';
-export { type FirmwareWish, type FoundFirmware, findFirmware, firmwareFolders } from './host/firmware.ts';
+export { type FoundFirmware, findFirmware } from './host/firmware.ts';
 export type { FeatureStates, Host, HostGuest } from './host/host.ts';
 export { type BootChoice, chooseBoot, domainTypeOf } from './host/match.ts';
 export { type QemuHostOptions, qemuHost, qemuProgram } from './host/qemu.ts';

@@ -1,7 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
-import type { Architecture } from '../model.ts';
+import type { Architecture, Machine } from '../model.ts';
+import { boardOf } from '../placement.ts';
 
 /** UEFI for machines of this host, as files. */
 export interface FoundFirmware {
@@ -10,14 +11,6 @@ export interface FoundFirmware {
   readonly templatePath: string;
   readonly format: 'raw' | 'qcow2';
   readonly requiresSmm: boolean;
-  readonly secureBoot: boolean;
-}
-
-export interface FirmwareWish {
-  readonly architecture: Architecture;
-  /** The board by QEMU's name: `q35`, `virt`. */
-  readonly board: string;
-  /** Starts signed boot loaders only, those of Microsoft's keys. */
   readonly secureBoot: boolean;
 }
 
@@ -35,19 +28,22 @@ interface Descriptor {
 }
 
 /** Those of the distribution, of the host's administrator and of the user: later ones go before. */
-export function firmwareFolders(configFolder: string = userConfigFolder()): readonly string[] {
+function firmwareFolders(): readonly string[] {
+  const configFolder = process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');
   return ['/usr/share/qemu/firmware', '/etc/qemu/firmware', join(configFolder, 'qemu/firmware')];
 }
 
-function userConfigFolder(): string {
-  return process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');
-}
-
-/** The first firmware that fits, in the order of the names of the descriptors; undefined when none is installed. */
+/**
+ * The first firmware that fits the machine, in the order of the names of the descriptors, which `folders` hold: where
+ * QEMU has them when none are given. Undefined when none is installed, and for a machine without UEFI.
+ */
 export async function findFirmware(
-  { architecture, board, secureBoot }: FirmwareWish,
+  machine: Machine,
   folders: readonly string[] = firmwareFolders(),
 ): Promise<FoundFirmware | undefined> {
+  const { architecture, secureBoot = false } = machine;
+  if (machine.firmware !== 'uefi') return undefined;
+  const board = boardOf(machine);
   for (const descriptor of await descriptorsIn(folders)) {
     const { targets = [], features = [], mapping } = descriptor;
     if (descriptor['interface-types']?.includes('uefi') !== true) continue;

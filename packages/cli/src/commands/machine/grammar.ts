@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { action, collect } from '../action.ts';
 import { compressOption, parseSeconds } from '../arguments.ts';
+import { addLocalMachineCommands } from './local/grammar.ts';
 import { packedFormats } from './packed-formats.ts';
 
 const FILE = 'descriptor: virt-image, domain XML of libvirt, OVF, OVA or settings of VirtualBox (.vbox)';
@@ -113,6 +114,7 @@ function addPack(machine: Command): void {
       '\nExample:\n  gantry machine pack web-01 web-01/\n  gantry machine run web-01/web-01.xml\n',
     )
     .action(action(() => import('./pack.ts')));
+  addLocalMachineCommands(machine);
 }
 
 /** What `plan` and `run` take besides. */
@@ -156,7 +158,7 @@ function bootOption(): Option {
   ).argParser(parseIndex);
 }
 
-function systemOption(): Option {
+export function systemOption(): Option {
   return new Option('--system <name>', 'the machine of an OVF package that holds several, by its id or name');
 }
 

@@ -1,8 +1,11 @@
-import { dirname, resolve } from 'node:path';
-import { ImageError } from '@gantry/disk';
+import { constants } from 'node:fs';
+import { chmod, copyFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { ImageError, storeError } from '@gantry/disk';
 import {
   chooseBoot,
   completeMachine,
+  findFirmware,
   type Host,
   type HostGuest,
   type Machine,
@@ -39,12 +42,48 @@ export interface FirmwareOptions {
   readonly uefiVariables?: string;
 }
 
-/** Both files of UEFI, absolute, or none. Throws USAGE for one without the other. */
-export function uefiFiles({ uefiCode, uefiVariables }: FirmwareOptions): UefiFiles | undefined {
-  if (uefiCode === undefined && uefiVariables === undefined) return undefined;
+/** UEFI for a machine, and what its variables are copied from when they are not there yet. */
+export interface MachineFirmware {
+  readonly uefi: UefiFiles;
+  readonly templatePath?: string;
+}
+
+/**
+ * The firmware that is named, or else the installed one that fits, with the variables of the machine beside its
+ * descriptor; none for a machine without UEFI, or when none is installed. Throws USAGE for one file without the other.
+ */
+export async function firmwareFor(
+  machine: Machine,
+  file: string,
+  { uefiCode, uefiVariables }: FirmwareOptions,
+): Promise<MachineFirmware | undefined> {
+  if ((uefiCode === undefined) !== (uefiVariables === undefined))
+    throw usageError('--uefi-code and --uefi-variables go together');
   if (uefiCode !== undefined && uefiVariables !== undefined)
-    return { codePath: resolve(uefiCode), variablesPath: resolve(uefiVariables) };
-  throw usageError('--uefi-code and --uefi-variables go together');
+    return { uefi: { codePath: resolve(uefiCode), variablesPath: resolve(uefiVariables) } };
+  const found = await findFirmware(machine);
+  if (found === undefined) return undefined;
+  const { templatePath, ...code } = found;
+  const name = basename(file, extname(file));
+  const kind = code.secureBoot ? 'secure-uefi-variables' : 'uefi-variables';
+  return {
+    uefi: { ...code, variablesPath: join(resolve(dirname(file)), `${name}.${kind}`) },
+    templatePath,
+  };
+}
+
+/** Copies the variables, unless they are there. Gives the path when it did. */
+export async function createVariables(firmware: MachineFirmware | undefined): Promise<string | undefined> {
+  if (firmware?.templatePath === undefined) return undefined;
+  const { variablesPath } = firmware.uefi;
+  try {
+    await copyFile(firmware.templatePath, variablesPath, constants.COPYFILE_EXCL);
+    await chmod(variablesPath, 0o600);
+    return variablesPath;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return undefined;
+    throw storeError(error, variablesPath);
+  }
 }
 
 export interface LoadedMachine {

@@ -229,3 +229,24 @@ test('a descriptor does not lead out of its folder, unless it is trusted', async
   const { stdout } = await gantry(['machine', 'run', moved, '--ram', '32', ...tcg, '--any-path']);
   assert.equal(stdout, 'ready');
 });
+
+test('a machine with UEFI runs with the installed firmware, and keeps its variables beside its descriptor', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'vm.xml');
+  const domain = '<domain type="qemu"><name>x</name><memory unit="MiB">128</memory>';
+  await writeFile(
+    file,
+    `${domain}<os firmware="efi"><type arch="x86_64" machine="q35">hvm</type></os></domain>`,
+  );
+  const { code, stdout, stderr } = await gantry(['machine', 'plan', file]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /pflash0=firmware-code/);
+  const variables = join(folder, 'vm.uefi-variables');
+  assert.ok(stdout.includes(variables));
+  assert.ok(!existsSync(variables));
+  const { child, ended } = startGantry(['machine', 'run', file, ...tcg, '--grace', '0']);
+  while (!existsSync(variables)) await once(child.stderr ?? child, 'data');
+  child.kill('SIGINT');
+  assert.equal((await ended).code, 130);
+  assert.equal((await stat(variables)).mode % 0o1000, 0o600);
+});

@@ -2,6 +2,7 @@ import {
   type DiskFilePlan,
   domainTypeOf,
   planDiskFiles,
+  type UefiFiles,
   type WrittenDescriptor,
   writeLibvirtDomain,
   writeVBoxManageScript,
@@ -13,11 +14,11 @@ import { commandFor } from './accelerator.ts';
 import {
   capabilitiesFrom,
   type FirmwareOptions,
+  firmwareFor,
   installedQemu,
   type LoadedMachine,
   loadMachine,
   type MachineOptions,
-  uefiFiles,
   virtualBoxHost,
 } from './load.ts';
 import { noteLosses } from './losses.ts';
@@ -45,7 +46,8 @@ export async function run(
     anyPath: options.anyPath,
     signal: context.signal,
   });
-  const { text, losses } = writtenFor(options, loaded, plan);
+  const firmware = options.for === 'qemu' ? await firmwareFor(plan.machine, file, options) : undefined;
+  const { text, losses } = writtenFor(options, loaded, plan, firmware?.uefi);
   const record = {
     file,
     ...(loaded.bootIndex !== undefined && { boot: loaded.bootIndex }),
@@ -83,6 +85,7 @@ function writtenFor(
   options: PlanOptions,
   loaded: LoadedMachine,
   { machine }: DiskFilePlan,
+  uefi: UefiFiles | undefined,
 ): WrittenDescriptor {
   if (options.for === 'virtualbox') return writeVBoxManageScript(machine);
   if (options.for === 'libvirt') {
@@ -91,7 +94,7 @@ function writtenFor(
     const known = type === 'kvm' || type === 'qemu' || type === 'xen' || type === 'test' ? type : undefined;
     return writeLibvirtDomain(machine, { domainType: known });
   }
-  const { program, args, losses } = commandFor(machine, loaded.guest, { uefi: uefiFiles(options) });
+  const { program, args, losses } = commandFor(machine, loaded.guest, { uefi });
   return { text: `${commandText([program, ...args])}\n`, losses };
 }
 

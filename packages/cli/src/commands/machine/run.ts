@@ -9,7 +9,14 @@ import {
 import type { Context } from '../../context.ts';
 import { OutputClosed, writeAll } from '../../output/write.ts';
 import { acceleratorFor, commandFor } from './accelerator.ts';
-import { type FirmwareOptions, installedQemu, loadMachine, type MachineOptions, uefiFiles } from './load.ts';
+import {
+  createVariables,
+  type FirmwareOptions,
+  firmwareFor,
+  installedQemu,
+  loadMachine,
+  type MachineOptions,
+} from './load.ts';
 import { noteLosses } from './losses.ts';
 import { commandText, notePlan } from './plan.ts';
 
@@ -33,7 +40,8 @@ export async function run(
     signal,
   });
   const guest = loaded.guest ?? (await guestFor(context, loaded.machine.architecture));
-  const asked = { accelerator: options.accelerator, serial: 'stdout' as const, uefi: uefiFiles(options) };
+  const firmware = await firmwareFor(plan.machine, file, options);
+  const asked = { accelerator: options.accelerator, serial: 'stdout' as const, uefi: firmware?.uefi };
   const command = commandFor(plan.machine, guest, asked);
   noteLosses(
     context,
@@ -49,6 +57,8 @@ export async function run(
   for (const warning of plan.warnings) progress.note(`warning: ${warning}`);
   if (options.skipChecksum !== true) await verifyChecksums(plan, signal);
   for (const path of await createDiskFiles(plan, signal)) progress.note(`made ${path}`);
+  const variables = await createVariables(firmware);
+  if (variables !== undefined) progress.note(`made ${variables}`);
   const accelerator = acceleratorFor(guest, options.accelerator);
   const running = await startMachine(plan.machine, {
     ...asked,

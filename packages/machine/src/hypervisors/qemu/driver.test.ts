@@ -4,8 +4,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { MachineDisk } from '../../model.ts';
+import { driverContract } from '../driver.contract.testkit.ts';
 import { bootDisk, MIB, machineOf, said, setUp, until } from './driver.testkit.ts';
 import { QemuDriver } from './driver.ts';
+
+driverContract(
+  'QEMU',
+  { hasGuests: true, hasScreen: true, hasCaptures: true, remembersForce: true, diskFormat: 'raw' },
+  setUp,
+);
 
 test('a machine is defined, started, heard, and says how it ended', async (t) => {
   const { folder, driver } = await setUp(t);

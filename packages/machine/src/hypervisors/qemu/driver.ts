@@ -7,7 +7,6 @@ import { ImageError, StoreError, storeError, syncFolder } from '@gantry/disk';
 import { type FoundFirmware, findFirmware } from '../../host/firmware.ts';
 import { qemuHost } from '../../host/qemu.ts';
 import type { Architecture, Loss } from '../../model.ts';
-import { boardOf } from '../../placement.ts';
 import type {
   BackedDisk,
   Capture,
@@ -74,13 +73,13 @@ export class QemuDriver implements HypervisorDriver {
 
   async check(machine: DefinedMachine): Promise<readonly Loss[]> {
     const folder = machineFolder(this.#folder, 'check');
-    const firmware = await this.#firmwareFor(machine);
+    const firmware = await findFirmware(machine, this.#options.firmwareFolders);
     return (await this.#command(machine, folder, firmware)).losses;
   }
 
   async define(id: string, machine: DefinedMachine): Promise<void> {
     const folder = machineFolder(this.#folder, id);
-    const firmware = await this.#firmwareFor(machine);
+    const firmware = await findFirmware(machine, this.#options.firmwareFolders);
     await this.#command(machine, folder, firmware);
     await this.#exclusively(folder, 'it is being defined', async () => {
       await finish(folder);
@@ -412,13 +411,6 @@ export class QemuDriver implements HypervisorDriver {
       structure: 'machine architecture',
       hint: 'install it: apt-get install qemu-system-x86, or -arm, -ppc, -misc',
     });
-  }
-
-  async #firmwareFor(machine: DefinedMachine): Promise<FoundFirmware | undefined> {
-    const { firmware, architecture, secureBoot = false } = machine;
-    if (firmware !== 'uefi') return undefined;
-    const board = boardOf(machine);
-    return findFirmware({ architecture, board, secureBoot }, this.#options.firmwareFolders);
   }
 
   async #known(id: string): Promise<MachineFolder> {

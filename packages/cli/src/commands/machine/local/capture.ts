@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { convert, fileSink, storeError } from '@gantry/disk';
+import type { Context } from '../../../context.ts';
+import { targetPath } from '../../../output/target-file.ts';
+import { type DriverOptions, withDriver } from './drivers.ts';
+
+interface CaptureOptions extends DriverOptions {
+  readonly format: string;
+  readonly reboot?: boolean;
+  readonly grace: number;
+}
+
+export async function run(
+  context: Context,
+  [id, folder]: readonly [string, string],
+  { format, reboot = false, grace, ...options }: CaptureOptions,
+): Promise<undefined> {
+  const { signal, progress } = context;
+  await mkdir(folder, { recursive: true }).catch((error) => {
+    throw storeError(error, folder);
+  });
+  await withDriver(context, options, async (driver) => {
+    const request = { captureId: randomUUID(), reboot, graceMs: grace * 1000, signal };
+    const capture = await driver.capture(id, request);
+    try {
+      const files: string[] = [];
+      for (const { index, disk } of capture.disks) {
+        const file = join(folder, `disk${index}.${format}`);
+        const sink = await fileSink(await targetPath(file, []));
+        try {
+          await convert(disk, sink, { format, signal });
+        } finally {
+          await sink.abort();
+        }
+        progress.note(`wrote ${file}`);
+        files.push(file);
+      }
+      const { consistency, takenAtMs } = capture;
+      await context.output.record({ id, consistency, takenAt: new Date(takenAtMs).toISOString(), files });
+    } finally {
+      await capture.release();
+    }
+  });
+}

@@ -1,0 +1,12 @@
+import type { Context } from '../../../context.ts';
+import { type DriverOptions, withDriver } from './drivers.ts';
+
+export async function run(
+  context: Context,
+  [id]: readonly [string],
+  options: DriverOptions,
+): Promise<undefined> {
+  await withDriver(context, options, async (driver) => {
+    await context.output.record({ id, hypervisor: driver.kind, ...(await driver.status(id)) });
+  });
+}
