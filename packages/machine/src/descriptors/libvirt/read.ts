@@ -12,8 +12,10 @@ import type {
   Nic,
   NicModel,
 } from '../../model.ts';
+import { ownValue } from '../../own-value.ts';
 import { atPlace, readXml } from '../xml/read.ts';
 import { attributeOf, childrenNamed, elementAt, textAt, type XmlElement } from '../xml/tree.ts';
+import { Warnings } from '../xml/warnings.ts';
 import { driverTypes, featureNames, libvirtBuses } from './words.ts';
 
 const STRUCTURE = 'domain XML';
@@ -87,11 +89,12 @@ function refused(code: 'IMAGE_MALFORMED' | 'IMAGE_UNSUPPORTED', message: string)
 class DomainReader {
   readonly #domain: XmlElement;
   readonly #file: string;
-  readonly #warnings: string[] = [];
+  readonly #warnings: Warnings;
 
   constructor(domain: XmlElement, file: string) {
     this.#domain = domain;
     this.#file = file;
+    this.#warnings = new Warnings(file);
   }
 
   read(): DescriptorReading {
@@ -121,13 +124,13 @@ class DomainReader {
     });
     for (const { name, place, namespace } of devices?.children ?? []) {
       if (namespace === domain.namespace && !ordinary.includes(name) && !held.includes(name))
-        this.#warn({ place }, `the device <${name}> is not in the machine`);
+        this.#warnings.add({ place }, `the device <${name}> is not in the machine`);
     }
     for (const { name, namespace, place } of domain.children) {
       if (namespace !== domain.namespace)
-        this.#warn({ place }, `<${name}> of ${namespace} is not in the machine`);
+        this.#warnings.add({ place }, `<${name}> of ${namespace} is not in the machine`);
     }
-    return { facts, warnings: this.#warnings };
+    return { facts, warnings: this.#warnings.all };
   }
 
   #guestType(): 'hvm' | 'xen' {
@@ -194,7 +197,7 @@ class DomainReader {
     const memory = elementAt(this.#domain, 'memory');
     if (memory === undefined) return undefined;
     const unit = attributeOf(memory, 'unit') ?? 'KiB';
-    const factor = units[unit.toLowerCase()];
+    const factor = ownValue(units, unit.toLowerCase());
     const bytes = factor === undefined ? Number.NaN : this.#wholeNumber(memory, memory.text) * factor;
     if (Number.isSafeInteger(bytes)) return bytes;
     throw refused(
@@ -229,7 +232,7 @@ class DomainReader {
   #disk(element: XmlElement): MachineDisk[] {
     const device = attributeOf(element, 'device') ?? 'disk';
     if (device !== 'disk' && device !== 'cdrom' && device !== 'floppy') {
-      this.#warn(element, `a disk of the kind ${device} is not in the machine`);
+      this.#warnings.add(element, `a disk of the kind ${device} is not in the machine`);
       return [];
     }
     const source = elementAt(element, 'source');
@@ -241,7 +244,10 @@ class DomainReader {
           ? attributeOf(source, 'dev')
           : undefined;
     if (source !== undefined && path === undefined)
-      this.#warn(element, `what the disk shows is no file of this host (${type}), and not in the machine`);
+      this.#warnings.add(
+        element,
+        `what the disk shows is no file of this host (${type}), and not in the machine`,
+      );
     const target = elementAt(element, 'target');
     const isTransient = elementAt(element, 'transient') !== undefined;
     return [
@@ -264,7 +270,7 @@ class DomainReader {
     if (type === 'raw' && device === 'cdrom') return 'iso';
     const known = Object.entries(driverTypes).find(([, word]) => word === type)?.[0];
     if (known === undefined && driver !== undefined)
-      this.#warn(driver, `the format ${type} is not in the machine`);
+      this.#warnings.add(driver, `the format ${type} is not in the machine`);
     return known;
   }
 
@@ -274,13 +280,13 @@ class DomainReader {
     const isDown = attributeOf(elementAt(element, 'link'), 'state') === 'down';
     const name = attributeOf(source, type === 'bridge' ? 'bridge' : type === 'direct' ? 'dev' : 'network');
     if (type !== 'user' && type !== 'network' && type !== 'bridge' && type !== 'direct')
-      this.#warn(element, `a network of the kind ${type ?? 'unknown'} is read as user networking`);
+      this.#warnings.add(element, `a network of the kind ${type ?? 'unknown'} is read as user networking`);
     const isBridged = type === 'bridge' || type === 'direct';
     const network = isDown ? 'unplugged' : type === 'network' ? 'named' : isBridged ? 'bridged' : 'nat';
     const model = attributeOf(elementAt(element, 'model'), 'type');
     const isKnown = (word: string): word is NicModel => nicModels.some((known) => known === word);
     if (model !== undefined && !isKnown(model))
-      this.#warn(element, `the model ${model} of a NIC is not in the machine`);
+      this.#warnings.add(element, `the model ${model} of a NIC is not in the machine`);
     return defined({
       network: network as Nic['network'],
       networkName: network === 'named' || network === 'bridged' ? name : undefined,
@@ -293,10 +299,10 @@ class DomainReader {
     const [element, second] = elements.filter((each) =>
       Object.hasOwn(graphicsKinds, attributeOf(each, 'type') ?? ''),
     );
-    if (second !== undefined) this.#warn(second, 'a second screen is not in the machine');
+    if (second !== undefined) this.#warnings.add(second, 'a second screen is not in the machine');
     if (element === undefined) {
       const [other] = elements;
-      if (other !== undefined) this.#warn(other, 'a screen of this kind is not in the machine');
+      if (other !== undefined) this.#warnings.add(other, 'a screen of this kind is not in the machine');
       return undefined;
     }
     const port = Number(attributeOf(element, 'port') ?? '-1');
@@ -309,10 +315,6 @@ class DomainReader {
           : undefined,
       keymap: attributeOf(element, 'keymap'),
     });
-  }
-
-  #warn({ place }: Pick<XmlElement, 'place'>, text: string): void {
-    this.#warnings.push(atPlace(this.#file, place, text));
   }
 }
 

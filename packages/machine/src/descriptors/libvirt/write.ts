@@ -254,7 +254,7 @@ function absolute(path: string, field: string): string {
     return path;
   throw new ImageError('IMAGE_OPTION', `libvirt takes no such path: ${JSON.stringify(path)}`, {
     structure: `machine ${field}`,
-    hint: 'give an absolute path without control characters',
+    hint: 'give an absolute path without control characters; gantry machine plan --for libvirt makes those of a descriptor absolute',
   });
 }
 

@@ -143,7 +143,7 @@ export function chosenSystem(root: XmlElement, asked: string | undefined, warnin
   const systems = systemsOf(root);
   const namesOf = (system: XmlElement) =>
     [anyAttribute(system, 'id'), anyChild(system, 'Name')?.text.trim()].filter((name) => name !== undefined);
-  const listed = systems.map((system) => namesOf(system)[0] ?? '?').join(', ');
+  const all = listed(systems.map((system) => namesOf(system)[0] ?? '?'));
   const found = asked === undefined ? systems : systems.filter((system) => namesOf(system).includes(asked));
   const [system] = found;
   if (systems.length === 0) throw malformedOvf(warnings, root, 'there is no <VirtualSystem>');
@@ -151,8 +151,17 @@ export function chosenSystem(root: XmlElement, asked: string | undefined, warnin
   const what =
     asked !== undefined && system === undefined
       ? `there is no system ${JSON.stringify(asked)}`
-      : `there are ${found.length} systems: ${listed}`;
-  throw refusedOvf('IMAGE_OPTION', warnings.at(system ?? root, what), `choose one of them: ${listed}`);
+      : `there are ${found.length} systems: ${all}`;
+  throw refusedOvf('IMAGE_OPTION', warnings.at(system ?? root, what), `choose one of them: ${all}`);
+}
+
+/** As many as a line holds. */
+const LISTED_MAX = 8;
+
+/** Names for a message, the first of them when there are many. */
+export function listed(names: readonly string[]): string {
+  const more = names.length - LISTED_MAX;
+  return names.slice(0, LISTED_MAX).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 /** Files, disks and properties. Throws IMAGE_MALFORMED for ids that stand there twice or lead nowhere. */

@@ -141,6 +141,11 @@ const collection = envelope({}).replace(
 
 test('of several systems one has to be chosen by its name', () => {
   assert.throws(() => read(collection), { code: 'IMAGE_OPTION', hint: /web, db/ });
+  const many = '<VirtualSystem ovf:id="x"/>'.repeat(5000);
+  assert.throws(() => read(collection.replace(/(?=<VirtualSystem )/, many)), {
+    code: 'IMAGE_OPTION',
+    hint: 'choose one of them: x, x, x, x, x, x, x, x and 4994 more',
+  });
   assert.throws(() => read(collection, { system: 'x' }), { code: 'IMAGE_OPTION', message: /no system "x"/ });
   const { facts, warnings } = read(collection, { system: 'db' });
   assert.equal(facts.name, 'db');
@@ -302,6 +307,24 @@ test('what another program changed is not undone by what was known before', () =
   assert.equal(facts.disks?.[0]?.checksums, undefined);
   assert.equal(facts.disks?.[0]?.uuid, undefined);
   assert.deepEqual(facts.guestOs, { name: 'Ubuntu' });
+});
+
+test('what is said of an item twice counts as it is said first', () => {
+  const text = envelope({
+    ...disk(''),
+    hardware: `${item({ InstanceID: 2, ResourceType: 17, HostResource: 'ovf:/disk/d' })}
+${item({ InstanceID: 3, ResourceType: 15 })}`,
+    system: `<vmw:BootOrderSection vmw:instanceId="3 2 3"/>
+<g:MachineSection xmlns:g="urn:gantry:ovf:machine:1"><g:Disk target="sdx"/><g:Disk item="2" target="sda"/>
+<g:Disk item="2" target="sdb"/></g:MachineSection>`,
+  });
+  assert.deepEqual(
+    read(text).facts.disks?.map(({ bootOrder, target }) => [bootOrder, target]),
+    [
+      [2, 'sda'],
+      [1, undefined],
+    ],
+  );
 });
 
 test('what cannot be imported is refused before it is written', () => {

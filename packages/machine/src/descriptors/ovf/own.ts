@@ -36,9 +36,14 @@ export const SUBSTITUTE_MODEL: NicModel = 'e1000';
  */
 export class OwnSection {
   readonly #section: XmlElement;
+  /** By the items that they are about; of several the first. */
+  readonly #disks: ReadonlyMap<string, XmlElement>;
+  readonly #nics: ReadonlyMap<string, XmlElement>;
 
   private constructor(section: XmlElement) {
     this.#section = section;
+    this.#disks = byItem(anyChildren(section, 'Disk'));
+    this.#nics = byItem(anyChildren(section, 'Nic'));
   }
 
   static of(system: XmlElement): OwnSection | undefined {
@@ -81,7 +86,7 @@ export class OwnSection {
 
   /** The disk with what is said of it. */
   disk(id: string, disk: MachineDisk): MachineDisk {
-    const own = this.#of('Disk', id);
+    const own = this.#disks.get(id);
     if (own === undefined) return disk;
     const word = (name: string) => attributeOf(own, name);
     const readOnly = word('readOnly');
@@ -108,7 +113,7 @@ export class OwnSection {
 
   /** The adapter with what is said of it. */
   nic(id: string, nic: Nic, connection: string | undefined): Nic {
-    const own = this.#of('Nic', id);
+    const own = this.#nics.get(id);
     if (own === undefined) return nic;
     const model = oneOf(models, attributeOf(own, 'model'));
     const network = oneOf(kinds, attributeOf(own, 'network'));
@@ -119,10 +124,15 @@ export class OwnSection {
       model: model !== undefined && nic.model === SUBSTITUTE_MODEL ? model : nic.model,
     }) as Nic;
   }
+}
 
-  #of(name: string, id: string): XmlElement | undefined {
-    return anyChildren(this.#section, name).find((each) => attributeOf(each, 'item') === id);
-  }
+function byItem(elements: readonly XmlElement[]): Map<string, XmlElement> {
+  return new Map(
+    elements.toReversed().flatMap((each): [string, XmlElement][] => {
+      const item = attributeOf(each, 'item');
+      return item === undefined ? [] : [[item, each]];
+    }),
+  );
 }
 
 function oneOf<Word extends string>(words: readonly Word[], word: string | undefined): Word | undefined {

@@ -8,6 +8,7 @@ import { Warnings } from '../xml/warnings.ts';
 import {
   chosenSystem,
   containersOf,
+  listed,
   malformedOvf,
   packageOf,
   requireEnvelope,
@@ -224,9 +225,12 @@ class SystemReader {
     const said = (anyAttribute(section, 'instanceId') ?? '').split(/\s+/).filter(Boolean);
     const byItem = disks.map(({ item: { bootOrder } }) => bootOrder ?? 0);
     const first = said[0];
-    const own = attached.findIndex(({ bootOrder }) => bootOrder === lowest(attached));
+    const lowest = lowestOrder(attached);
+    const own = attached.findIndex(({ bootOrder }) => bootOrder === lowest);
     if (own >= 0 && (first === undefined || disks[own]?.item.id === first)) return [...attached];
-    const order = disks.map(({ item }) => said.indexOf(item.id) + 1);
+    // Of one that is named twice the first place counts.
+    const places = new Map(said.map((id, index): [string, number] => [id, index + 1]).toReversed());
+    const order = disks.map(({ item }) => places.get(item.id) ?? 0);
     const chosen = order.some((place) => place > 0) ? order : byItem;
     return attached.map(({ bootOrder: _, ...disk }, index) => {
       const place = chosen[index] ?? 0;
@@ -262,7 +266,8 @@ class SystemReader {
   }
 }
 
-function lowest(disks: readonly MachineDisk[]): number | undefined {
+/** -1 when none has an order. */
+function lowestOrder(disks: readonly MachineDisk[]): number {
   const places = disks.flatMap(({ bootOrder }) => (bootOrder === undefined ? [] : [bootOrder]));
   return places.length === 0 ? -1 : Math.min(...places);
 }
@@ -270,12 +275,4 @@ function lowest(disks: readonly MachineDisk[]): number | undefined {
 function named({ element, type, subType }: Item): string {
   const name = anyChild(element, 'ElementName')?.text.trim() || anyChild(element, 'Caption')?.text.trim();
   return `${name ?? 'without a name'} (type ${type}${subType === '' ? '' : `, ${subType}`})`;
-}
-
-/** As many as a line holds. */
-const LISTED_MAX = 8;
-
-function listed(names: readonly string[]): string {
-  const more = names.length - LISTED_MAX;
-  return names.slice(0, LISTED_MAX).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

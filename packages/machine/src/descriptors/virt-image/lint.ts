@@ -1,5 +1,6 @@
 import { ImageError } from '@gantry/disk';
 import { architectures } from '../../architectures.ts';
+import { ownValue } from '../../own-value.ts';
 import { busOfTarget, targetsFor } from '../../targets.ts';
 import { readXml } from '../xml/read.ts';
 import type { XmlElement, XmlPlace } from '../xml/tree.ts';
@@ -250,7 +251,7 @@ function checkDisk(disk: VirtImageDisk, place: XmlPlace, findings: Findings): vo
       `the format ${format} is known to Gantry, and not to the tools that made virt-image`,
     );
   for (const [type, digits] of Object.entries(checksums)) {
-    const count = checksumDigits[type];
+    const count = ownValue(checksumDigits, type);
     if (count !== undefined && digits.length !== count)
       findings.add('error', place, `a ${type} has ${count} hexadecimal digits, and not ${digits.length}`);
   }

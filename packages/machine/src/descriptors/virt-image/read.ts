@@ -9,6 +9,7 @@ import {
   type XmlElement,
   type XmlPlace,
 } from '../xml/tree.ts';
+import { Warnings } from '../xml/warnings.ts';
 import {
   diskFormats,
   type VirtImage,
@@ -36,11 +37,12 @@ export function readVirtImage(bytes: Uint8Array, file = 'descriptor'): VirtImage
 class VirtImageReader {
   readonly #root: XmlElement;
   readonly #file: string;
-  readonly #warnings: string[] = [];
+  readonly #warnings: Warnings;
 
   constructor(root: XmlElement, file: string) {
     this.#root = root;
     this.#file = file;
+    this.#warnings = new Warnings(file);
   }
 
   read(): VirtImageReading {
@@ -75,7 +77,7 @@ class VirtImageReader {
       hasGraphics: devices !== undefined && elementAt(devices, 'graphics') !== undefined,
       disks: [...disks.values()],
     });
-    return { image, warnings: this.#warnings };
+    return { image, warnings: this.#warnings.all };
   }
 
   #boot(element: XmlElement, disks: ReadonlyMap<string, VirtImageDisk>): VirtImageBoot {
@@ -173,8 +175,8 @@ class VirtImageReader {
     const named = attributeOf(element, 'file');
     if (named === undefined) {
       const taken = `disk${before + 1}.img`;
-      this.#warn(
-        element.place,
+      this.#warnings.add(
+        element,
         `the disk names no file: ${taken} is taken, and disk${before}.img for its id`,
       );
     }
@@ -202,17 +204,13 @@ class VirtImageReader {
     const written = element.attributes.get('size');
     if (written === undefined || written.value === '') return undefined;
     const text = written.value.trim();
-    const value = /^\+?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+    const value = /^\+?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
     if (Number.isFinite(value) && value > 0) return value;
-    this.#warn(
-      written.place,
+    this.#warnings.add(
+      written,
       `the size ${JSON.stringify(written.value)} is no number of MiB above 0, and not used`,
     );
     return undefined;
-  }
-
-  #warn(place: XmlPlace, text: string): void {
-    this.#warnings.push(atPlace(this.#file, place, text));
   }
 
   #refused(place: XmlPlace | undefined, message: string): ImageError {

@@ -23,6 +23,17 @@ function refusedWith(bytes: Uint8Array, message: RegExp | string): void {
   assert.throws(() => readVirtImage(bytes, 'vm.xml'), { code: 'IMAGE_MALFORMED', message });
 }
 
+test('a size of very many digits is judged in one go', () => {
+  const size = (text: string) =>
+    read(
+      utf8.encode(`<image><name>a</name><domain><boot type="hvm"><guest><arch>i686</arch></guest>
+<drive disk="a"/></boot></domain><storage><disk file="a" size="${text}"/></storage></image>`),
+    );
+  assert.equal(size('12.5e1').disks[0]?.sizeMib, 125);
+  assert.equal(size('12.').disks[0]?.sizeMib, 12);
+  assert.equal(size(`${'1'.repeat(900_000)}x`).disks[0]?.sizeMib, undefined);
+});
+
 test('a descriptor is read with all that it says', () => {
   const image = read();
   assert.deepEqual(placeless(image), {

@@ -68,14 +68,14 @@ export function modifyOptions(hardware: Hardware): Readonly<Record<string, strin
   const { adapters, boot, clock, cpuCount, description, firmware, memoryMib, platform } = hardware;
   const order = Array.from({ length: 4 }, (_, i) => [`boot${i + 1}`, boot[i]?.word ?? 'none'] as const);
   return {
-      ...(description !== undefined && { description }),
-      cpus: String(cpuCount),
-      memory: String(memoryMib),
-      vram: '16',
-      firmware: firmware === 'uefi' ? 'efi' : 'bios',
-      ...(platform === 'x86' && { ioapic: 'on' }),
-      rtcuseutc: clock === 'utc' ? 'on' : 'off',
-      ...Object.fromEntries(order),
+    ...(description !== undefined && { description }),
+    cpus: String(cpuCount),
+    memory: String(memoryMib),
+    vram: '16',
+    firmware: firmware === 'uefi' ? 'efi' : 'bios',
+    ...(platform === 'x86' && { ioapic: 'on' }),
+    rtcuseutc: clock === 'utc' ? 'on' : 'off',
+    ...Object.fromEntries(order),
     ...Object.assign({}, ...adapters.map((adapter, i) => adapterOptions(adapter, i + 1))),
   };
 }

@@ -1,4 +1,5 @@
 import { ImageError } from '@gantry/disk';
+import { ownValue } from '../../own-value.ts';
 
 /** An XML declaration stands at the very start and is short. */
 const DECLARATION_BYTES_MAX = 256;
@@ -10,7 +11,7 @@ const DECLARATION_BYTES_MAX = 256;
  */
 export function xmlText(bytes: Uint8Array, structure: string): string {
   const encoding = encodingByMark(bytes) ?? encodingByDeclaration(bytes);
-  const decode = decoders[encoding];
+  const decode = ownValue(decoders, encoding);
   if (decode === undefined) {
     throw new ImageError('IMAGE_UNSUPPORTED', `the encoding ${JSON.stringify(encoding)} is not read`, {
       structure,

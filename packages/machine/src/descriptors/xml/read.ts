@@ -1,7 +1,7 @@
 import { ImageError, type ImageErrorCode } from '@gantry/disk';
 import { SaxesParser } from 'saxes';
 import { xmlText } from './decode.ts';
-import { XML_BYTES_MAX, XML_DEPTH_MAX } from './limits.ts';
+import { MESSAGE_CHARACTERS_MAX, XML_BYTES_MAX, XML_DEPTH_MAX } from './limits.ts';
 import type { XmlAttribute, XmlElement, XmlPlace } from './tree.ts';
 
 export interface XmlReadOptions {
@@ -39,9 +39,13 @@ export function readXml(bytes: Uint8Array, options: XmlReadOptions): XmlElement 
   return new TreeReader(xmlText(bytes, structure), options).root();
 }
 
-/** A message about a place of a document, as compilers write them: `vm.xml:3:14: what`. */
+/** A message about a place of a document, as compilers write them: `vm.xml:3:14: what`. A very long one is cut. */
 export function atPlace(file: string, place: XmlPlace | undefined, message: string): string {
-  return place === undefined ? `${file}: ${message}` : `${file}:${place.line}:${place.column}: ${message}`;
+  const text =
+    message.length > MESSAGE_CHARACTERS_MAX
+      ? `${message.slice(0, MESSAGE_CHARACTERS_MAX).toWellFormed()}…`
+      : message;
+  return place === undefined ? `${file}: ${text}` : `${file}:${place.line}:${place.column}: ${text}`;
 }
 
 class TreeReader {

@@ -1,3 +1,4 @@
+import { WARNING_COUNT_MAX } from './limits.ts';
 import { atPlace } from './read.ts';
 import type { XmlPlace } from './tree.ts';
 
@@ -5,18 +6,21 @@ import type { XmlPlace } from './tree.ts';
 export class Warnings {
   readonly #file: string;
   readonly #all: string[] = [];
+  #leftOutCount = 0;
 
   constructor(file: string) {
     this.#file = file;
   }
 
-  /** In the order in which they were told. */
+  /** In the order in which they were told; the last counts those beyond the most that are kept. */
   get all(): readonly string[] {
-    return this.#all;
+    if (this.#leftOutCount === 0) return this.#all;
+    return [...this.#all, atPlace(this.#file, undefined, `${this.#leftOutCount} more warnings`)];
   }
 
   add({ place }: { readonly place: XmlPlace }, text: string): void {
-    this.#all.push(atPlace(this.#file, place, text));
+    if (this.#all.length < WARNING_COUNT_MAX) this.#all.push(atPlace(this.#file, place, text));
+    else this.#leftOutCount += 1;
   }
 
   /** A message about a place, for an error. */

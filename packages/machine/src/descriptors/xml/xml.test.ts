@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { XML_BYTES_MAX, XML_DEPTH_MAX } from './limits.ts';
-import { readXml } from './read.ts';
+import { MESSAGE_CHARACTERS_MAX, WARNING_COUNT_MAX, XML_BYTES_MAX, XML_DEPTH_MAX } from './limits.ts';
+import { atPlace, readXml } from './read.ts';
 import { attributeOf, childrenNamed, elementAt, textAt, type XmlElement } from './tree.ts';
+import { Warnings } from './warnings.ts';
 import { type XmlNode, xml, xmlCharacters, xmlDocument, xmlIf } from './write.ts';
 
 const utf8 = new TextEncoder();
@@ -80,8 +81,11 @@ test('UTF-8, UTF-16 and Latin-1 are decoded, and what is none of them is refused
   assert.throws(() => read(latin1), { code: 'IMAGE_MALFORMED', message: /not utf-8/ });
   const ascii = '<?xml version="1.0" encoding="us-ascii"?><a>é</a>';
   assert.throws(() => read(ascii), { code: 'IMAGE_MALFORMED', message: /not us-ascii/ });
-  const other = '<?xml version="1.0" encoding="EBCDIC-CP-US"?><a/>';
-  assert.throws(() => read(other), { code: 'IMAGE_UNSUPPORTED', message: /"ebcdic-cp-us"/ });
+  for (const name of ['EBCDIC-CP-US', 'constructor', '__proto__']) {
+    const other = `<?xml version="1.0" encoding="${name}"?><a/>`;
+    const message = `the encoding "${name.toLowerCase()}" is not read`;
+    assert.throws(() => read(other), { code: 'IMAGE_UNSUPPORTED', message });
+  }
 });
 
 test('what is no document is refused with its place', () => {
@@ -125,6 +129,21 @@ test('large and deep documents are refused, the largest and deepest are read', (
   const long = (lengthBytes: number) => `<a>${'x'.repeat(lengthBytes - 7)}</a>`;
   assert.equal(read(long(XML_BYTES_MAX)).text.length, XML_BYTES_MAX - 7);
   assert.throws(() => read(long(XML_BYTES_MAX + 1)), { code: 'IMAGE_LIMIT' });
+});
+
+test('messages and warnings are as many and as long as people read', () => {
+  const place = { line: 1, column: 2 };
+  const text = 'x'.repeat(MESSAGE_CHARACTERS_MAX);
+  assert.equal(atPlace('vm.xml', place, text), `vm.xml:1:2: ${text}`);
+  assert.equal(atPlace('vm.xml', place, `${text}y`), `vm.xml:1:2: ${text}…`);
+  const warnings = new Warnings('vm.xml');
+  for (let index = 0; index < WARNING_COUNT_MAX; index++) warnings.add({ place }, String(index));
+  assert.equal(warnings.all.length, WARNING_COUNT_MAX);
+  for (let index = 0; index < 3; index++) warnings.add({ place }, 'more');
+  assert.deepEqual(warnings.all.slice(-2), [
+    `vm.xml:1:2: ${WARNING_COUNT_MAX - 1}`,
+    'vm.xml: 3 more warnings',
+  ]);
 });
 
 test('what is written is read as it was', () => {
