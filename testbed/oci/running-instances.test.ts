@@ -3,12 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { BlockstorageClient, ComputeClient, type models } from 'oci-core';
+import { BlockstorageClient, ComputeClient, models } from 'oci-core';
 import { bootDisk, type Then } from '../service/boot-sector.testkit.ts';
 import { imageBytes, quickly, startWithImages } from './images.testkit.ts';
 import { refused } from './object-storage.testkit.ts';
-
-type Instance = models.Instance;
 
 async function startRunning(t: TestContext, then: Then) {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-shapes-'));
@@ -44,7 +42,7 @@ async function startRunning(t: TestContext, then: Then) {
     });
   const waiters = service.client(ComputeClient).createWaiters(service.work, quickly);
   const reached = async (instanceId: string, ...states: string[]) => {
-    const answer = await waiters.forInstance({ instanceId }, ...(states as Instance.LifecycleState[]));
+    const answer = await waiters.forInstance({ instanceId }, ...(states as models.Instance.LifecycleState[]));
     return answer?.instance;
   };
   /** What the serial port said, when it has said this. */
