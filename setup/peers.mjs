@@ -7,6 +7,7 @@ const peers = {
   'python3-libnbd': 'the same client call by call, for requests that no tool sends',
   nbdkit: 'a second server of NBD, which also fails and lacks things on demand',
   'qemu-system-x86': 'starts machines: the hypervisor that command lines are made for',
+  'qemu-guest-agent': 'the agent of guests; it runs here with what it could freeze blocked',
   ovmf: 'UEFI for the machines that it starts',
   'libvirt-clients': 'virsh defines written domains with the test driver of libvirt',
   'libvirt-daemon': 'a private libvirt, which starts guests',

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import type { DetailValue } from '@gantry/disk';
-import { StoreError } from '@gantry/disk';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type DetailValue, StoreError } from '@gantry/disk';
 import { connectInTurn } from './sockets.ts';
 
 /** An agent that runs answers at once; most guests have none, and nothing tells so. */
@@ -8,6 +8,7 @@ const PRESENT_MS = 2000;
 /** How long file systems may take to write what they hold. Windows freezes for 10 seconds at most. */
 const FREEZE_MS = 30_000;
 const THAW_MS = 10_000;
+const POLL_MS = 100;
 const ANSWER_LENGTH_MAX = 65_536;
 /** Begins an answer to `guest-sync-delimited` (QEMU's qga/qapi-schema.json), and ends what was cut off before. */
 const DELIMITER = '\u00ff';
@@ -66,8 +67,7 @@ export async function whileFrozen<Result>(
 
 /** Lets the file systems of a guest go on. Nothing to do for one that is not frozen. */
 export async function thaw(socketPath: string): Promise<void> {
-  const endMs = Date.now() + COME_BACK_MS;
-  for (;;) {
+  for (const endMs = Date.now() + COME_BACK_MS; ; ) {
     const agent = await Agent.connect(socketPath, THAW_MS);
     try {
       if (agent !== undefined) {
@@ -75,14 +75,19 @@ export async function thaw(socketPath: string): Promise<void> {
         return;
       }
     } catch (error) {
-      if (Date.now() >= endMs) throw error;
+      // What it may not thaw, it did not freeze.
+      if (error instanceof AgentRefusal && (await agent?.isFrozen()) !== true) return;
     } finally {
       agent?.close();
     }
     if (Date.now() >= endMs)
-      throw agentError('the guest was told to freeze, and its agent does not answer any more');
+      throw agentError('the guest was told to freeze, and its agent does not let it go on');
+    await delay(POLL_MS);
   }
 }
+
+/** The agent answers, and does not do it. */
+class AgentRefusal extends Error {}
 
 class Agent {
   readonly #socket: Socket;
@@ -122,7 +127,11 @@ class Agent {
     this.#socket.write(`${JSON.stringify({ execute: command })}\n`);
     const { error, return: value = null } = await this.#within(waitMs, () => this.#next());
     if (error === undefined) return value;
-    throw agentError(`the guest's agent refuses: ${error.desc ?? command}`);
+    throw new AgentRefusal(error.desc ?? command);
+  }
+
+  async isFrozen(): Promise<boolean> {
+    return (await this.execute('guest-fsfreeze-status', THAW_MS).catch(() => 'thawed')) === 'frozen';
   }
 
   close(): void {

@@ -65,8 +65,12 @@ test('pause, reset, the screen and what is refused meanwhile', async (t) => {
   await driver.start('vm');
   await assert.rejects(driver.define('vm', machine), { code: 'STORE_REFUSED' });
   await until(async () => (await said(driver, 'vm')) === 'ready');
+  const console = await driver.openConsole('vm');
+  const heard = new Promise<Buffer>((resolve) => console.once('data', resolve));
   await driver.reset('vm');
   await until(async () => (await said(driver, 'vm')) === 'readyready');
+  assert.match((await heard).toString(), /^r/);
+  console.destroy();
   await driver.pause('vm');
   assert.deepEqual(await driver.status('vm'), { state: 'paused', reason: 'paused' });
   const picture = await driver.screenshot('vm');
