@@ -1,4 +1,3 @@
-import { fileSink } from '@gantry/disk';
 import { connect } from '../../client/client.ts';
 import { findInstance, instancePath } from '../../client/instances.ts';
 import type { Context } from '../../context.ts';
@@ -6,6 +5,7 @@ import { requireNoTerminal } from '../../output/byte-stream.ts';
 import { printable } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
 import { targetPath } from '../../output/target-file.ts';
+import { writeWholeFile } from '../../output/whole-file.ts';
 import { writeAll } from '../../output/write.ts';
 
 export async function run(
@@ -21,14 +21,7 @@ export async function run(
     await writeAll(process.stdout, bytes);
     return;
   }
-  const sink = await fileSink(path);
-  try {
-    await sink.write(0, bytes);
-    await sink.finish(bytes.length);
-  } catch (error) {
-    await sink.abort().catch(() => {});
-    throw error;
-  }
+  await writeWholeFile(path, bytes);
   const record = { instance: id, target, lengthBytes: bytes.length };
   await context.output.record(record, [`wrote ${printable(target)}: ${exactSizeText(bytes.length)}`]);
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { gantry, run, temporaryFolder } from '../../command.testkit.ts';
+import { gantry, launcher, run, temporaryFolder } from '../../command.testkit.ts';
 import { bootDisk, descriptorOf } from './machine.testkit.ts';
 
 const MIB = 2 ** 20;
@@ -122,4 +122,61 @@ test('options that a kind of descriptor does not have are refused', async (t) =>
   const { code, stderr } = await gantry(['machine', 'plan', ovf, '--system', 'x']);
   assert.equal(code, 2);
   assert.match(stderr, /there is no system "x"/);
+});
+
+test('what is no descriptor is told from one, and no more is read than one has', async (t) => {
+  const { folder, file } = await machineIn(t);
+  const qcow2 = join(folder, 'root.qcow2');
+  await ok('disk', 'convert', join(folder, 'root.raw'), qcow2, '--from', 'raw');
+  const large = join(folder, 'large.xml');
+  await writeFile(large, `<image>${' '.repeat(MIB)}</image>`);
+  const cases: readonly (readonly [name: string, message: RegExp])[] = [
+    [qcow2, /error\[IMAGE_UNSUPPORTED\]: .*root\.qcow2 is an image \(qcow2\), and no descriptor/],
+    [join(folder, 'root.raw'), /error\[IMAGE_MALFORMED\]/],
+    [large, /error\[IMAGE_LIMIT\]: .*more than 1 MiB/],
+    ['/dev/zero', /error\[IMAGE_LIMIT\]: .*more than 1 MiB/],
+  ];
+  for (const [name, message] of cases) {
+    const { code, stderr } = await gantry(['machine', 'lint', name]);
+    assert.equal(code, 1, name);
+    assert.match(stderr, message);
+  }
+  // What comes through a pipe is read too.
+  const piped = await run('sh', [
+    '-c',
+    'cat "$1" | "$0" --conditions=source "$2" machine lint /dev/stdin',
+    process.execPath,
+    file,
+    launcher,
+  ]);
+  assert.match(piped.stdout, /^\/dev\/stdin:\d+:\d+: warning: |^\/dev\/stdin: nothing is wrong/);
+});
+
+test('a disk over another is in no appliance, and the way out is told', async (t) => {
+  const { folder, file } = await machineIn(t);
+  await ok('disk', 'convert', join(folder, 'root.raw'), join(folder, 'base.qcow2'), '--from', 'raw');
+  await run('qemu-img', [
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-b',
+    'base.qcow2',
+    '-F',
+    'qcow2',
+    join(folder, 'root.raw'),
+  ]);
+  await writeFile(
+    file,
+    descriptorOf('raw')
+      .replaceAll(/.*work\.qcow2.*\n/g, '')
+      .replace('format="raw"', 'format="qcow2"'),
+  );
+  const ovf = join(folder, 'vm.ovf');
+  for (const flags of [[], ['--any-path']]) {
+    const { stderr } = await gantry(['machine', 'convert', file, ovf, '--to', 'ovf', ...flags]);
+    assert.match(stderr, /error\[IMAGE_REFERENCE\]: .*root\.raw: .*"base\.qcow2"[\s\S]*gantry disk convert/);
+    assert.doesNotMatch(stderr, /--reference NAME/);
+  }
+  assert.ok(!(await readdir(folder)).includes('vm.ovf'));
 });

@@ -12,7 +12,7 @@ import {
 import type { Context } from '../../context.ts';
 import { printable } from '../../output/printable.ts';
 import { targetPath } from '../../output/target-file.ts';
-import { writeTextFile } from '../../output/text-file.ts';
+import { writeWholeFile } from '../../output/whole-file.ts';
 import { writeAll } from '../../output/write.ts';
 import { describeDisks } from './described-disks.ts';
 import { type DescriptorChoice, openDescriptor, readMachine } from './descriptor.ts';
@@ -51,7 +51,7 @@ export async function run(
     await writeAll(process.stdout, text);
     return;
   }
-  await writeTextFile(await targetPath(target, [file]), text);
+  await writeWholeFile(await targetPath(target, [file]), text);
   const record = { target, kind: to, losses: losses.map((loss) => ({ ...loss })) };
   await context.output.record(record, [`wrote ${printable(target)} as ${to}`]);
 }

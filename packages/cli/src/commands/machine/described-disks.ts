@@ -1,7 +1,8 @@
 import { lstat, stat } from 'node:fs/promises';
 import { relative, resolve } from 'node:path';
-import { denyReferences, fileSource, openDisk } from '@gantry/disk';
+import { denyReferences, fileSource, ImageError, openDisk } from '@gantry/disk';
 import { type Machine, type MachineDisk, type OvfDiskFile, planDiskFiles } from '@gantry/machine';
+import { CommandError } from '../../errors/command-error.ts';
 
 export interface DescribedDisks {
   /** With paths relative to the target, and the identifiers that stand in the images. */
@@ -30,12 +31,25 @@ export async function describeDisks(machine: Machine, options: DescribeOptions):
     const place = resolve(options.folder, disk.path);
     const path = relative(options.targetFolder, place);
     const isThere = (await lstat(place).catch(() => undefined)) !== undefined;
-    const found = isThere ? await lookedAt(machine, disk, place, options) : {};
+    const found = isThere ? await lookedAt(machine, disk, place, options).catch(inPieces(place)) : {};
     const { uuid = disk.uuid, ...file } = found;
     files.set(path, file);
     disks.push({ ...disk, path, ...(uuid !== undefined && { uuid }) });
   }
   return { machine: { ...machine, disks }, files };
+}
+
+/** Sizes and identifiers of a disk over others would be right for a part of it only. */
+function inPieces(place: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof ImageError) || error.code !== 'IMAGE_REFERENCE') throw error;
+    const message = error.message.startsWith(place) ? error.message : `${place}: ${error.message}`;
+    throw new CommandError(error.code, message, {
+      where: place,
+      hint: 'make one file of it, and name that: gantry disk convert … --references-from FOLDER',
+      cause: error,
+    });
+  };
 }
 
 /** Throws what `planDiskFiles` throws for a file that is not to be opened, or is not of its format. */

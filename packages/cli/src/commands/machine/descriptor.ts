@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { fileSource, ImageError, probeFormat, readOvaDescriptor, storeError } from '@gantry/disk';
 import {
   type DescriptorReading,
@@ -10,7 +10,7 @@ import {
   virtImageFacts,
 } from '@gantry/machine';
 import type { Context } from '../../context.ts';
-import { usageError } from '../../errors/command-error.ts';
+import { CommandError, usageError } from '../../errors/command-error.ts';
 
 export type DescriptorKind = 'virt-image' | 'libvirt' | 'ovf' | 'vbox';
 
@@ -30,10 +30,13 @@ export interface DescriptorChoice {
   readonly system?: string | undefined;
 }
 
-/** No descriptor is larger; the readers say so with more words. */
-const DESCRIPTOR_BYTES_MAX: number = 2 * 2 ** 20;
+/** The readers take as much; of more no more is read. */
+const DESCRIPTOR_BYTES_MAX: number = 2 ** 20;
 
-/** The descriptor in a file, or in the OVA that the file is. Throws what the engine throws for a malformed archive. */
+/**
+ * The descriptor in a file, or in the OVA that the file is. Throws IMAGE_UNSUPPORTED for the image of a disk,
+ * IMAGE_LIMIT for more than a descriptor has, and what the engine throws for a malformed archive.
+ */
 export async function openDescriptor(context: Context, file: string): Promise<OpenedDescriptor> {
   const packed = await descriptorInOva(file, context.signal);
   if (packed !== undefined) return { ...packed, kind: 'ovf', isPacked: true };
@@ -56,7 +59,8 @@ async function descriptorInOva(
       if (error instanceof ImageError) return undefined;
       throw error;
     });
-    if (format?.name !== 'ova') return undefined;
+    if (format === undefined || format.name === 'raw') return undefined;
+    if (format.name !== 'ova') throw noDescriptor(file, format.name);
     const { bytes, name } = await readOvaDescriptor(source, signal);
     return { bytes, name: `${file}: ${name}` };
   } finally {
@@ -64,18 +68,37 @@ async function descriptorInOva(
   }
 }
 
-export async function readDescriptor(file: string): Promise<Uint8Array> {
-  const found = await stat(file).catch((error) => {
-    throw storeError(error, file);
+function noDescriptor(file: string, format: string): CommandError {
+  return new CommandError('IMAGE_UNSUPPORTED', `${file} is an image (${format}), and no descriptor`, {
+    where: file,
+    hint: 'name the descriptor of the machine; gantry disk inspect tells what an image holds',
   });
-  if (found.size > DESCRIPTOR_BYTES_MAX)
-    throw new ImageError(
-      'IMAGE_LIMIT',
-      `${file} has ${found.size} bytes, and no descriptor more than 1 MiB`,
-      { structure: 'descriptor' },
-    );
-  return readFile(file).catch((error) => {
+}
+
+/** Reads a file, or what comes through a pipe. Throws IMAGE_LIMIT for more than a descriptor has. */
+export async function readDescriptor(file: string): Promise<Uint8Array> {
+  const told = (error: unknown) => {
     throw storeError(error, file);
+  };
+  const handle = await open(file).catch(told);
+  const chunks: Uint8Array[] = [];
+  let lengthBytes = 0;
+  try {
+    // One byte more than is taken shows that there is more.
+    const stream = handle.createReadStream({ end: DESCRIPTOR_BYTES_MAX });
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      lengthBytes += chunk.length;
+    }
+  } catch (error) {
+    told(error);
+  } finally {
+    await handle.close();
+  }
+  if (lengthBytes <= DESCRIPTOR_BYTES_MAX) return Buffer.concat(chunks);
+  throw new ImageError('IMAGE_LIMIT', `${file} has more than 1 MiB, and no descriptor has`, {
+    structure: 'descriptor',
+    hint: 'name the descriptor of the machine, and not its disk',
   });
 }
 

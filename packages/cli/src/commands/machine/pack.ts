@@ -20,7 +20,7 @@ import type { Context } from '../../context.ts';
 import { usageError } from '../../errors/command-error.ts';
 import { printable, shellWord } from '../../output/printable.ts';
 import { exactSizeText } from '../../output/quantities.ts';
-import { writeTextFile } from '../../output/text-file.ts';
+import { writeWholeFile } from '../../output/whole-file.ts';
 import { openForm } from '../image/form.ts';
 import { writeVerified } from '../image/verified.ts';
 import { noteLosses } from './losses.ts';
@@ -73,7 +73,7 @@ export async function run(
   const disk = { name: diskName, path: diskPath, format: options.format, sha256 };
   const { text, losses } = descriptorOf(machine, kind, disk);
   noteLosses(context, losses, kind);
-  await writeTextFile(descriptorPath, text);
+  await writeWholeFile(descriptorPath, text);
   await context.output.record(
     {
       image: image.id,
