@@ -20,9 +20,13 @@ export interface NbdExport {
   readonly name: string;
 }
 
-/** A disk of a machine whose image is a delta: what the image does not hold shows through from an export. */
+/** A disk of a machine whose image may be a delta: what the image does not hold shows through from an export. */
 export interface BackedDisk extends MachineDisk {
-  /** Read only; it may go away for a while and come back, and reads wait for it then. */
+  /**
+   * Read only; it may go away for a while and come back, and reads wait for it then. The image is a qcow2 file that
+   * names a backing file, whatever its name is, as `createOverlay` makes it: one that names none any more is whole, and
+   * the export is not used.
+   */
   readonly backing?: NbdExport | undefined;
 }
 
@@ -124,10 +128,16 @@ export interface HypervisorDriver {
   /** Puts a disk to the end of the list; a running guest finds it at once. The bus must be one that allows it. */
   attachDisk(id: string, disk: BackedDisk, signal?: AbortSignal): Promise<void>;
 
-  /** Takes out the disk with this path. Throws STORE_REFUSED when a running guest does not let go of it in time. */
+  /**
+   * Takes out the disk with this path. Throws STORE_REFUSED when a running guest does not let go of it in time, or a
+   * capture reads it.
+   */
   detachDisk(id: string, path: string, signal?: AbortSignal): Promise<void>;
 
-  /** Also of a machine that is stopped: then nothing can change until it is released, and it cannot be started. */
+  /**
+   * Also of a machine that is stopped: then nothing can change until it is released, and it cannot be started. A machine
+   * that is ended by force, or undefined, loses its captures, and reading them fails.
+   */
   capture(id: string, request: CaptureRequest): Promise<Capture>;
 
   /**

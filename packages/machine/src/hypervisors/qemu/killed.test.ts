@@ -14,7 +14,7 @@ test('whenever a process is killed, the next one takes the machine on', async (t
   await writeFile(definition, JSON.stringify(machine));
   const program = join(import.meta.dirname, 'life-child.testkit.ts');
   const args = ['--conditions=source', program, join(folder, 'machines'), 'vm', definition];
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 6; round++) {
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     // Anywhere: what is asked below holds at any moment.

@@ -9,13 +9,14 @@ import { codeOf, isAnswered } from './sockets.ts';
 /** What of QEMU's complaints is told. */
 const COMPLAINT_LENGTH_MAX = 4096;
 const POLL_MS = 20;
+/** How long QEMU takes to open what it needs: exports may be away for a while. */
+const LISTEN_MS = 120_000;
 
 /**
  * Starts QEMU apart from this process, and waits until it listens or has ended. Throws STORE_NOT_FOUND when the program
  * is not there, STORE_IO with QEMU's own words.
  */
 export async function spawnDetached(command: QemuCommand, folder: MachineFolder): Promise<void> {
-  // One that was started just now, by a process that is gone, keeps this one out by the lock on its file.
   const log = await open(folder.log, 'w', 0o600);
   try {
     const child = spawn(command.program, command.args, {
@@ -27,14 +28,18 @@ export async function spawnDetached(command: QemuCommand, folder: MachineFolder)
     failed.promise.catch(() => {});
     child.once('error', (error) => failed.reject(notStarted(command.program, error)));
     child.once('exit', (status, signalName) => {
-      complaint(folder).then(
-        (words) =>
-          failed.reject(qemuFailed(command.program, words || `it ended with ${signalName ?? status}`)),
-        failed.reject,
-      );
+      complaint(folder).then((words) => {
+        // Another one was started just now, by a process that is gone, and will listen in a moment.
+        if (/Cannot lock pid file/.test(words)) return;
+        failed.reject(qemuFailed(command.program, words || `it ended with ${signalName ?? status}`));
+      }, failed.reject);
     });
     child.unref();
-    while (!(await isAnswered(folder.qmp))) await Promise.race([failed.promise, delay(POLL_MS)]);
+    const endMs = Date.now() + LISTEN_MS;
+    while (!(await isAnswered(folder.qmp))) {
+      if (Date.now() >= endMs) throw qemuFailed(command.program, 'it does not listen');
+      await Promise.race([failed.promise, delay(POLL_MS)]);
+    }
   } finally {
     await log.close();
   }
