@@ -1,14 +1,15 @@
-import { open, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { denyReferences, openDisk, patchFile, StoreError, storeError, syncFolder } from '@gantry/disk';
+import { open, rm, stat } from 'node:fs/promises';
+import { denyReferences, openDisk, patchFile, storeError } from '@gantry/disk';
 import {
   type ByteChange,
   CHANGES_TEXT_BYTES_MAX,
   changesText,
   parseChanges,
   pendingChanges,
+  reversedChanges,
 } from '@gantry/machine';
 import { CommandError } from '../../errors/command-error.ts';
+import { writeNewFile } from '../../output/new-file.ts';
 import type { OpenImage } from './image-files.ts';
 
 /**
@@ -50,27 +51,24 @@ export async function changeInPlace(
     await patchFile(path, [{ offsetBytes, bytes: after }], lengthBytes);
 }
 
-/** Writes changes to a new file, durably. Throws STORE_EXISTS rather than lose those of another time. */
-export async function undoFile(
-  path: string,
+/**
+ * Writes what takes changes back to a new file, durably, before the work; where that fails the file is taken away
+ * again. Throws STORE_EXISTS rather than lose the changes of another time, and what the work throws.
+ */
+export async function withUndoFile<Result>(
+  path: string | undefined,
   virtualSizeBytes: number,
   changes: readonly ByteChange[],
-): Promise<void> {
+  work: () => Promise<Result>,
+): Promise<Result> {
+  if (path === undefined) return work();
+  const hint = 'it may be what takes earlier changes back (--apply-undo): keep it, and name another file';
+  await writeNewFile(path, changesText(virtualSizeBytes, reversedChanges(changes)), hint);
   try {
-    const handle = await open(path, 'wx');
-    try {
-      await handle.writeFile(changesText(virtualSizeBytes, changes));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await syncFolder(dirname(path));
+    return await work();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw storeError(error, path);
-    throw new StoreError('STORE_EXISTS', `${path} is there already`, {
-      where: path,
-      hint: 'it may be what takes earlier changes back (--apply-undo): keep it, and name another file',
-    });
+    await rm(path, { force: true });
+    throw error;
   }
 }
 

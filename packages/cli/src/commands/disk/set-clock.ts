@@ -1,11 +1,10 @@
 import { dirname } from 'node:path';
 import { type Disk, ImageError, patchedDisk, requireSizeFor, workInCallingThread } from '@gantry/disk';
-import { type ByteChange, pendingChanges, planClockRepair, reversedChanges } from '@gantry/machine';
+import { type ByteChange, pendingChanges, planClockRepair } from '@gantry/machine';
 import type { Context } from '../../context.ts';
 import { CommandError, usageError } from '../../errors/command-error.ts';
 import { printable } from '../../output/printable.ts';
-import { targetPath } from '../../output/target-file.ts';
-import { changeInPlace, rawFileOf, readUndo, undoFile } from './change-in-place.ts';
+import { changeInPlace, rawFileOf, readUndo, withUndoFile } from './change-in-place.ts';
 import { chosenTarget, consumerOf, formatOfEnding } from './consumer.ts';
 import { type ConvertOptions, writeDisk } from './convert.ts';
 import { ImageFiles, type OpenImage, selectedBy } from './image-files.ts';
@@ -120,15 +119,14 @@ async function copy(
   const consumer = consumerOf(asked);
   const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
   if (consumer !== undefined) requireSizeFor(consumer, disk.virtualSizeBytes);
-  if (asked.undo !== undefined && changes.length > 0) {
-    await targetPath(target, files.localFiles);
-    await undoFile(asked.undo, disk.virtualSizeBytes, reversedChanges(changes));
-  }
+  const undo = changes.length > 0 ? asked.undo : undefined;
   const changed = patchedDisk(
     disk,
     changes.map(({ offsetBytes, after }) => ({ offsetBytes, bytes: after })),
   );
-  return writeDisk(context, files, changed, target, { format, options, consumer });
+  return withUndoFile(undo, disk.virtualSizeBytes, changes, () =>
+    writeDisk(context, files, changed, target, { format, options, consumer }),
+  );
 }
 
 async function inPlace(
@@ -142,9 +140,10 @@ async function inPlace(
   if (changes.length === 0) return { record: { written: null }, lines: [] };
   const path = await rawFileOf(file, image, files.localFiles, changes);
   const { disk } = image;
-  if (undo !== undefined) await undoFile(undo, disk.virtualSizeBytes, reversedChanges(changes));
-  await files.requireFilesUnchanged();
-  context.signal.throwIfAborted();
+  await withUndoFile(undo, disk.virtualSizeBytes, changes, async () => {
+    await files.requireFilesUnchanged();
+    context.signal.throwIfAborted();
+  });
   await changeInPlace(path, disk.virtualSizeBytes, changes);
   const back = undo === undefined ? [] : [`${printable(undo)} takes it back: --apply-undo`];
   return { record: { written: file }, lines: [`changed ${printable(file)}`, ...back] };
