@@ -150,6 +150,7 @@ test('where the work fails there is no undo file, and the next try is not refuse
   const raw = await windowsRaw(folder);
   const undo = join(folder, 'undo.json');
   const target = join(folder, 'utc.raw');
+  const names = (await readdir(folder)).toSorted();
   const { code } = await run('prlimit', [
     '--fsize=65536',
     process.execPath,
@@ -163,9 +164,9 @@ test('where the work fails there is no undo file, and the next try is not refuse
     undo,
   ]);
   assert.equal(code, 7, 'the disk looks full');
-  assert.deepEqual(await readdir(folder), ['windows.raw']);
+  assert.deepEqual((await readdir(folder)).toSorted(), names);
   assert.equal((await gantry(['disk', 'set-clock', raw, target, '--undo', undo])).code, 0);
-  assert.deepEqual((await readdir(folder)).toSorted(), ['undo.json', 'utc.raw', 'windows.raw']);
+  assert.deepEqual((await readdir(folder)).toSorted(), [...names, 'undo.json', 'utc.raw'].toSorted());
 });
 
 test('what set-clock does not do is refused, and nothing is written', async (t) => {
