@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { BlockstorageClient, ComputeClient, models } from 'oci-core';
+import { BlockstorageClient, ComputeClient, type models } from 'oci-core';
 import { bootDisk, type Then } from '../service/boot-sector.testkit.ts';
 import { imageBytes, quickly, startWithImages } from './images.testkit.ts';
 import { refused } from './object-storage.testkit.ts';

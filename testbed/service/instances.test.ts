@@ -220,7 +220,7 @@ test('screens and consoles are websockets for who may use the instance', async (
   );
   await m.acted(id, 'stop');
   await Promise.all(ends);
-  await m.service.json('GET', `/instances/${id}/screenshot`, 403);
+  await m.service.json('GET', `/instances/${id}/screenshot`, 409);
 });
 
 test('instances survive the service, which finds them again', async (t) => {

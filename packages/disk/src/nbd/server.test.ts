@@ -11,6 +11,7 @@ import { patternDisk, testFolder, tool, writeRaw } from '../formats/images.testk
 import { openDisk } from '../formats/open.ts';
 import { memorySink, memorySource } from '../io/memory.ts';
 import { fileSource } from '../io/node-file.ts';
+import { nbdSource } from './client.ts';
 import { served } from './nbd.testkit.ts';
 import { serveNbd } from './server.ts';
 
@@ -257,4 +258,21 @@ test('a server listens where nobody else does, at TCP ports too, and takes the p
   const port = tcp.address.kind === 'tcp' ? tcp.address.port : 0;
   assert.equal((await tool('nbdinfo', '--size', `nbd://127.0.0.1:${port}`)).trim(), '1000');
   await assert.rejects(serveNbd({ address: tcp.address, exports }), { code: 'STORE_EXISTS' });
+});
+
+test('exports come and go while the server listens; who reads one that goes is let go of', async (context) => {
+  const [first, second] = [patternDisk(MIB, [[0, 4096]]), patternDisk(2 * MIB, [[MIB, 4096]])];
+  const { server, socket } = await served(context, first);
+  server.add({ name: 'second', disk: second });
+  const reader = await nbdSource(`nbd+unix:///second?socket=${socket}`);
+  assert.equal(reader.lengthBytes, 2 * MIB);
+  const bytes = new Uint8Array(4096);
+  await reader.read(MIB, bytes);
+  assert.ok(bytes.some((byte) => byte !== 0));
+  await server.remove('second');
+  await server.remove('second');
+  await assert.rejects(async () => reader.read(0, bytes), StoreError);
+  await reader.close();
+  await assert.rejects(nbdSource(`nbd+unix:///second?socket=${socket}`), StoreError);
+  await (await nbdSource(`nbd+unix:///?socket=${socket}`)).close();
 });

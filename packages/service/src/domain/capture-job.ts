@@ -1,6 +1,6 @@
 import type { Disk } from '@gantry/disk';
 import { StoreError } from '@gantry/disk';
-import type { Capture, HypervisorDriver } from '@gantry/machine';
+import type { Capture } from '@gantry/machine';
 import { z } from 'zod';
 import type { Database } from '../db/database.ts';
 import { completeImage } from '../db/repositories/images.ts';
@@ -104,7 +104,8 @@ async function captureDisks(
   const { instanceId } = input;
   const before = context.checkpoint === undefined ? undefined : checkpoint.parse(context.checkpoint);
   if (context.signal.reason instanceof JobCanceled) {
-    await letGo(driver, context, instanceId, before);
+    // Canceled while it waited: what an attempt before held is let go of.
+    if ((await driver.list()).includes(instanceId)) await driver.releaseCapture(instanceId, context.job.id);
     context.signal.throwIfAborted();
   }
   await context.phase('capture');
@@ -247,16 +248,4 @@ function completed(
     virtualSizeBytes: first?.virtualSizeBytes ?? null,
     ...(point !== undefined && { takenAtMs: point.takenAtMs, consistency: point.consistency }),
   };
-}
-
-/** Of a job that was canceled while it waited: what an attempt before held is let go of. */
-async function letGo(
-  driver: HypervisorDriver,
-  { job }: JobContext,
-  instanceId: string,
-  before: Checkpoint | undefined,
-): Promise<void> {
-  if (before === undefined || !(await driver.list()).includes(instanceId)) return;
-  const held = await driver.capture(instanceId, { captureId: job.id, reboot: false, graceMs: 0 });
-  await held.release();
 }

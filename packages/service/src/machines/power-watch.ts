@@ -1,6 +1,7 @@
 import type { HypervisorDriver, MachineStatus } from '@gantry/machine';
 import type { Database } from '../db/database.ts';
 import { findAnyInstance, livePower, notePower } from '../db/repositories/instances.ts';
+import { liveJobs } from '../db/repositories/jobs.ts';
 import type { InstanceRow } from '../db/schema.ts';
 import type { Logger } from '../logger.ts';
 
@@ -25,11 +26,18 @@ export class PowerWatch {
   /** Adopts what runs, forgets machines of terminated instances, and notes what ended while nobody looked. */
   async start(): Promise<void> {
     const known = new Set(await this.#driver.list());
+    const jobs = new Set((await liveJobs(this.#database.kysely)).map(({ id }) => id));
     for (const id of known) {
       const row = await findAnyInstance(this.#database.kysely, id);
       if (row === undefined) this.#logger.warn({ id }, 'the hypervisor has a machine of no instance here');
       else if (row.deleted_at_ms !== null) await this.#driver.undefine(id);
-      else await this.watch(id);
+      else {
+        // Of jobs that ended with the process that ran them.
+        for (const captureId of await this.#driver.captures(id)) {
+          if (!jobs.has(captureId)) await this.#driver.releaseCapture(id, captureId);
+        }
+        await this.watch(id);
+      }
     }
     for (const { id, power_state } of await livePower(this.#database.kysely)) {
       if (power_state === 'STOPPED' || known.has(id)) continue;

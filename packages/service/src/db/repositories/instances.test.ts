@@ -7,10 +7,13 @@ import {
   type InstanceListing,
   insertInstance,
   listInstances,
+  lockedHostShare,
   lockInstance,
+  notePower,
   updateInstance,
 } from './instances.ts';
-import { instanceRow, makeTenancy, volumeRow } from './rows.testkit.ts';
+import { insertJob, insertJobResources, updateJob } from './jobs.ts';
+import { instanceRow, jobRow, makeTenancy, volumeRow } from './rows.testkit.ts';
 import {
   detachVolumes,
   findVolume,
@@ -102,3 +105,46 @@ forEachEngine('volumes and attachments are found, listed, detached and forgotten
   assert.equal(await findVolume(kysely, tenancyId, volume.id), undefined);
   assert.ok(await findVolume(kysely, tenancyId, other.id));
 });
+
+forEachEngine(
+  'the state of an instance follows from the job that works on it, and from its power',
+  async (open) => {
+    const { kysely } = await open();
+    const { id: tenancyId } = await makeTenancy(kysely);
+    const row = instanceRow(tenancyId, { cpu_count: 3, memory_bytes: 5 });
+    await insertInstance(kysely, row);
+    const seen = async () => (await findInstance(kysely, tenancyId, row.id))?.state;
+    const share = () => kysely.transaction().execute((each) => lockedHostShare(each));
+    const none = { cpuCount: 0, memoryBytes: 0 };
+    const all = { cpuCount: 3, memoryBytes: 5 };
+    assert.deepEqual([await seen(), await share()], ['STOPPED', none]);
+    const states = [
+      ['instance-launch', 'PROVISIONING', all],
+      ['instance-start', 'STARTING', all],
+      ['instance-stop', 'STOPPING', all],
+      ['instance-terminate', 'TERMINATING', none],
+      ['image-capture', 'CREATING_IMAGE', none],
+      ['volume-attach', 'STOPPED', none],
+      ['volume-fill', 'STOPPED', none],
+    ] as const;
+    for (const [kind, state, taken] of states) {
+      const job = jobRow(tenancyId, { kind });
+      await insertJob(kysely, job);
+      await insertJobResources(kysely, job.id, [
+        { resourceId: row.id, entityType: 'instance', action: 'related' },
+      ]);
+      assert.deepEqual([await seen(), await share()], [state, taken], kind);
+      const listed = await listInstances(kysely, { tenancyId, state, limit: 9 });
+      assert.equal(listed.items.length, 1, kind);
+      await updateJob(kysely, job.id, { state: 'failed' });
+    }
+    await notePower(kysely, row.id, { power_state: 'RUNNING', power_reason: null });
+    await notePower(kysely, row.id, { power_state: 'RUNNING', power_reason: null });
+    const running = await findInstance(kysely, tenancyId, row.id);
+    assert.deepEqual([running?.state, running?.version, await share()], ['RUNNING', 2, all]);
+    await notePower(kysely, row.id, { power_state: 'STOPPED', power_reason: 'crashed: gone' });
+    assert.equal((await findInstance(kysely, tenancyId, row.id))?.version, 3);
+    await updateInstance(kysely, row.id, { deleted_at_ms: 1 });
+    assert.equal(await seen(), 'TERMINATED');
+  },
+);
