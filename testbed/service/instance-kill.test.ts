@@ -15,7 +15,7 @@ async function killSoon(m: Machinery, withinMs: number): Promise<void> {
 test('killed while it launches and terminates, the service leaves no machine and no disk behind', async (t) => {
   const m = await Machinery.start(t);
   const image = await m.image('killed', 'nothing');
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 4; round++) {
     const { instance, job } = await m.beginLaunch(image.id, { materialize: round % 2 === 1 });
     await killSoon(m, 500);
     await m.succeeded(job.id);
@@ -39,7 +39,7 @@ test('killed while it makes images of a guest that runs, the service goes on wit
   const image = await m.image('taken', 'nothing', 64 * 1024 * 1024);
   const { id } = await m.launched(image.id);
   await m.said(id, 'taken');
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < 3; round++) {
     const { job, imageIds } = await m.service.json<{ job: JobBody; imageIds: string[] }>(
       'POST',
       `/instances/${id}/images`,

@@ -1,9 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { HypervisorDriver, MachineStatus } from '@gantry/machine';
 import type { Database } from '../db/database.ts';
 import { findAnyInstance, livePower, notePower } from '../db/repositories/instances.ts';
 import { liveJobs } from '../db/repositories/jobs.ts';
 import type { InstanceRow } from '../db/schema.ts';
 import type { Logger } from '../logger.ts';
+
+/** How long the service waits for its machines when it starts. */
+const ADOPTION_MS = 10_000;
 
 type Power = Pick<InstanceRow, 'power_state' | 'power_reason'>;
 
@@ -23,26 +27,36 @@ export class PowerWatch {
     this.#logger = logger;
   }
 
-  /** Adopts what runs, forgets machines of terminated instances, and notes what ended while nobody looked. */
+  /**
+   * Adopts what runs, forgets machines of terminated instances, and notes what ended while nobody looked. A machine that
+   * does not answer is not waited for: it is noted when it does.
+   */
   async start(): Promise<void> {
     const known = new Set(await this.#driver.list());
     const jobs = new Set((await liveJobs(this.#database.kysely)).map(({ id }) => id));
-    for (const id of known) {
-      const row = await findAnyInstance(this.#database.kysely, id);
-      if (row === undefined) this.#logger.warn({ id }, 'the hypervisor has a machine of no instance here');
-      else if (row.deleted_at_ms !== null) await this.#driver.undefine(id);
-      else {
-        // Of jobs that ended with the process that ran them.
-        for (const captureId of await this.#driver.captures(id)) {
-          if (!jobs.has(captureId)) await this.#driver.releaseCapture(id, captureId);
-        }
-        await this.watch(id);
-      }
-    }
+    const adopted = [...known].map((id) =>
+      this.#adopt(id, jobs).catch((err) => this.#logger.warn({ id, err }, 'a machine could not be adopted')),
+    );
+    const patience = delay(ADOPTION_MS, undefined, { ref: false });
+    await Promise.race([Promise.all(adopted), patience]);
     for (const { id, power_state } of await livePower(this.#database.kysely)) {
       if (power_state === 'STOPPED' || known.has(id)) continue;
       const power = { power_state: 'STOPPED', power_reason: 'the hypervisor knows it no more' } as const;
       await notePower(this.#database.kysely, id, power);
+    }
+  }
+
+  async #adopt(id: string, liveJobIds: ReadonlySet<string>): Promise<void> {
+    const row = await findAnyInstance(this.#database.kysely, id);
+    if (row === undefined) {
+      this.#logger.warn({ id }, 'the hypervisor has a machine of no instance here');
+      return;
+    }
+    if (row.deleted_at_ms !== null) return this.#driver.undefine(id);
+    await this.watch(id);
+    // Of jobs that ended with the process that ran them.
+    for (const captureId of await this.#driver.captures(id)) {
+      if (!liveJobIds.has(captureId)) await this.#driver.releaseCapture(id, captureId);
     }
   }
 
