@@ -1,6 +1,7 @@
 export { type OciDocument, ociDocumentWarnings, parseOciDocument } from './archives/oci/document.ts';
 export { type OvaDescriptor, readOvaDescriptor } from './archives/ova/read-descriptor.ts';
 export { type OvfDescription, type OvfDisk, type OvfFile, parseOvf } from './archives/ovf/envelope.ts';
+export { ovfQuantityBytes } from './archives/ovf/quantity.ts';
 export { type TarMember, tarMembers } from './archives/tar/reader.ts';
 export { crc32c, joinedCrc32c } from './bytes/crc32c.ts';
 export { isZero } from './bytes/fields.ts';

@@ -125,3 +125,4 @@ export type {
   ShapeCompatibility,
   WrittenDescriptor,
 } from './model.ts';
+export { nicModels } from './nic-models.ts';

@@ -1,7 +1,6 @@
-import type { Nic, NicModel } from '@gantry/machine';
+import { type Nic, type NicModel, nicModels } from '@gantry/machine';
 import { usageError } from '../../errors/command-error.ts';
 
-const models: readonly NicModel[] = ['virtio', 'e1000', 'e1000e', 'rtl8139', 'vmxnet3', 'pcnet'];
 const KINDS = 'user, none, bridge:NAME or network:NAME, with ,model=… and ,mac=…';
 
 /** A NIC as `--network` says it: `user,model=e1000`, `bridge:br0`, `network=default,mac=RANDOM`. Throws USAGE. */
@@ -33,9 +32,12 @@ function networkOf(kind: string, text: string): Nic {
 }
 
 function modelNamed(name: string): NicModel {
-  const known = models.find((model) => model === name);
+  const known = nicModels.find((model) => model === name);
   if (known !== undefined) return known;
-  throw usageError(`--network: there is no model ${JSON.stringify(name)}`, `use one of ${models.join(', ')}`);
+  throw usageError(
+    `--network: there is no model ${JSON.stringify(name)}`,
+    `use one of ${nicModels.join(', ')}`,
+  );
 }
 
 /** The address of one NIC, in lower case. Throws USAGE. */

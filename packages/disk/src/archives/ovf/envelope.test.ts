@@ -43,6 +43,7 @@ test('capacities are multiplied by their units', () => {
   assert.equal(size('capacity="20" capacityAllocationUnits="byte * 2^30"'), 20 * 2 ** 30);
   assert.equal(size('capacity="20" capacityAllocationUnits="byte*10^9"'), 20e9);
   assert.equal(size('capacity="3" capacityAllocationUnits="GigaBytes"'), 3 * 2 ** 30);
+  assert.equal(size('capacity="3" capacityAllocationUnits="byte * 1024"'), 3072);
   assert.equal(size('capacity="512"'), 512);
   assert.equal(size(`capacity="${'$'}{size}"`), undefined);
   assert.throws(() => size('capacity="1" capacityAllocationUnits="byte * 2^70"'), { code: 'IMAGE_LIMIT' });

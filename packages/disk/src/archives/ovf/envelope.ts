@@ -1,5 +1,6 @@
 import { toSafeInteger } from '../../bytes/numbers.ts';
 import { ImageError } from '../../errors.ts';
+import { ovfQuantityBytes } from './quantity.ts';
 import { attributeOf, childrenOf, descendants, parseXml, textOf, type XmlElement } from './xml.ts';
 
 const STRUCTURE = 'OVF descriptor';
@@ -138,31 +139,11 @@ function countOf(value: string | undefined): number | undefined {
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) : undefined;
 }
 
-const legacyUnits: Readonly<Record<string, bigint>> = {
-  byte: 1n,
-  bytes: 1n,
-  kilobytes: 2n ** 10n,
-  kb: 2n ** 10n,
-  megabytes: 2n ** 20n,
-  mb: 2n ** 20n,
-  gigabytes: 2n ** 30n,
-  gb: 2n ** 30n,
-  terabytes: 2n ** 40n,
-  tb: 2n ** 40n,
-};
-
-/**
- * A quantity in a programmatic unit of DSP0004, annex C (`byte * 2^30`), or in one of the words that the first
- * version of OVF had. Throws IMAGE_MALFORMED or IMAGE_LIMIT.
- */
+/** A quantity in its unit. Throws IMAGE_MALFORMED or IMAGE_LIMIT. */
 function bytesOf(quantity: string, unit: string): number {
-  if (!/^\d{1,19}$/.test(quantity)) throw malformed(`${JSON.stringify(quantity)} is not a number of ${unit}`);
-  const word = unit.trim().toLowerCase();
-  const legacy = Object.hasOwn(legacyUnits, word) ? legacyUnits[word] : undefined;
-  const [, base, exponent] = /^byte\s*\*\s*(\d{1,4})\s*\^\s*(\d{1,2})$/i.exec(unit.trim()) ?? [];
-  const factor = legacy ?? (base === undefined ? undefined : BigInt(base) ** BigInt(exponent ?? 0));
-  if (factor === undefined) throw malformed(`the unit ${JSON.stringify(unit)} is not known`);
-  return toSafeInteger(BigInt(quantity) * factor, { structure: `${STRUCTURE}: a size` });
+  const bytes = ovfQuantityBytes(quantity, unit);
+  if (bytes === undefined) throw malformed(`there is no such size: ${JSON.stringify(`${quantity} ${unit}`)}`);
+  return toSafeInteger(bytes, { structure: `${STRUCTURE}: a size` });
 }
 
 function required(element: XmlElement, name: string): string {

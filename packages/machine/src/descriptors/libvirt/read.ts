@@ -12,6 +12,7 @@ import type {
   Nic,
   NicModel,
 } from '../../model.ts';
+import { nicModels } from '../../nic-models.ts';
 import { ownValue } from '../../own-value.ts';
 import { atPlace, readXml } from '../xml/read.ts';
 import { attributeOf, childrenNamed, elementAt, textAt, type XmlElement } from '../xml/tree.ts';
@@ -61,7 +62,6 @@ const ordinary: readonly string[] = [
   'vsock',
 ];
 const held: readonly string[] = ['disk', 'interface', 'graphics', 'tpm'];
-const nicModels: readonly NicModel[] = ['virtio', 'e1000', 'e1000e', 'rtl8139', 'vmxnet3', 'pcnet'];
 const graphicsKinds = { vnc: 'vnc', spice: 'spice', rdp: 'rdp', sdl: 'window' } as const;
 
 /**

@@ -14,13 +14,13 @@ import type {
   NicModel,
   OsFamily,
 } from '../../model.ts';
+import { nicModels } from '../../nic-models.ts';
 import { anyChild, anyChildren, attributeOf, type XmlElement } from '../xml/tree.ts';
 import { namespaces } from './words.ts';
 
 const roles: readonly DiskRole[] = ['system', 'user', 'scratch'];
 const buses: readonly DiskBus[] = ['virtio', 'scsi', 'sata', 'ide', 'nvme', 'usb', 'xen', 'floppy'];
 const kinds: readonly NetworkKind[] = ['nat', 'bridged', 'named', 'isolated', 'unplugged'];
-const models: readonly NicModel[] = ['virtio', 'e1000', 'e1000e', 'rtl8139', 'vmxnet3', 'pcnet'];
 const families: readonly OsFamily[] = ['linux', 'windows', 'bsd', 'solaris', 'macos', 'other'];
 const clocks: readonly Clock[] = ['utc', 'local'];
 const screens: readonly Graphics['kind'][] = ['vnc', 'spice', 'rdp', 'window'];
@@ -115,7 +115,7 @@ export class OwnSection {
   nic(id: string, nic: Nic, connection: string | undefined): Nic {
     const own = this.#nics.get(id);
     if (own === undefined) return nic;
-    const model = oneOf(models, attributeOf(own, 'model'));
+    const model = oneOf(nicModels, attributeOf(own, 'model'));
     const network = oneOf(kinds, attributeOf(own, 'network'));
     const isSame = attributeOf(own, 'connection') === connection && network !== undefined;
     return defined({
