@@ -26,7 +26,9 @@ export function ensureGuestPackages() {
 
 /** The package with a version in its name that this one stands for; itself when apt does not know. */
 function newestKernel() {
-  const { stdout } = spawnSync('apt-cache', ['depends', 'linux-image-amd64'], { encoding: 'utf8' });
+  // In other languages the word before it is another one.
+  const env = { ...process.env, LC_ALL: 'C' };
+  const { stdout } = spawnSync('apt-cache', ['depends', 'linux-image-amd64'], { encoding: 'utf8', env });
   return /^\s*Depends: (linux-image-\S+)$/m.exec(stdout ?? '')?.[1] ?? 'linux-image-amd64';
 }
 
