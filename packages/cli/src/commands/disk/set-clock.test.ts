@@ -190,6 +190,7 @@ test('what set-clock does not do is refused, and nothing is written', async (t) 
     [[blank, join(folder, 'x.raw'), '--from', 'raw'], 1, /no Windows is on it/],
     [[raw, raw], 9, /what is read/],
     [[raw, raw, '--undo', undo], 9, /what is read/],
+    [[raw, undo, '--undo', `${folder}/./undo.json`], 2, /--undo and the target are one file/],
     [[raw, '--in-place', '--undo', join(folder, 'none', 'undo.json')], 5, /does not exist/],
     [[raw, '--in-place', '--apply-undo', blank], 1, /it is no JSON/],
     [[raw, '--in-place', '--apply-undo', undo], 5, /does not exist/],

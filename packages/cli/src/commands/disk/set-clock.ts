@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type Disk, ImageError, patchedDisk, requireSizeFor, workInCallingThread } from '@gantry/disk';
 import { type ByteChange, pendingChanges, planClockRepair } from '@gantry/machine';
 import type { Context } from '../../context.ts';
@@ -63,6 +63,8 @@ function requireOneWay(target: string | undefined, options: SetClockOptions): vo
       'name a target, or say --in-place, or --dry-run to see the changes',
     );
   }
+  if (target !== undefined && undo !== undefined && resolve(target) === resolve(undo))
+    throw usageError('--undo and the target are one file', 'name another for one of them');
   if (applyUndo !== undefined && (undo ?? partition) !== undefined)
     throw usageError('--apply-undo goes without --undo and --partition');
   if (isInPlace && !dryRun && undo === undefined && applyUndo === undefined) {

@@ -180,3 +180,17 @@ test('a disk over another is in no appliance, and the way out is told', async (t
   }
   assert.ok(!(await readdir(folder)).includes('vm.ovf'));
 });
+
+test('a descriptor replaces neither the one that is read nor what it names', async (t) => {
+  const { folder, file } = await machineIn(t);
+  const disk = await readFile(join(folder, 'root.raw'));
+  const text = await readFile(file, 'utf8');
+  for (const to of ['ovf', 'virt-image'])
+    for (const target of [file, join(folder, 'root.raw')]) {
+      const { code, stderr } = await gantry(['machine', 'convert', file, target, '--to', to]);
+      assert.equal(code, 9, stderr);
+      assert.match(stderr, /error\[STORE_REFUSED\]: .* is what is read: it would be destroyed/);
+    }
+  assert.ok(disk.equals(await readFile(join(folder, 'root.raw'))));
+  assert.equal(await readFile(file, 'utf8'), text);
+});

@@ -51,9 +51,16 @@ export async function run(
     await writeAll(process.stdout, text);
     return;
   }
-  await writeWholeFile(await targetPath(target, [file]), text);
+  await writeWholeFile(await targetPath(target, [file, ...filesOf(machine, dirname(file))]), text);
   const record = { target, kind: to, losses: losses.map((loss) => ({ ...loss })) };
   await context.output.record(record, [`wrote ${printable(target)} as ${to}`]);
+}
+
+/** The files of a machine, which its descriptor must not replace. */
+function filesOf({ disks, kernel }: Machine, folder: string): string[] {
+  return [...disks.map(({ path }) => path), kernel?.path, kernel?.initrdPath].flatMap((path) =>
+    path === undefined ? [] : [resolve(folder, path)],
+  );
 }
 
 /** For the kinds that say sizes and identifiers of the images, which have to be those of the files. */
