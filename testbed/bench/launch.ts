@@ -19,12 +19,8 @@ export interface LaunchRow {
   readonly bootedSeconds: number;
 }
 
-/** Launches of one image of 10 GiB with about a GiB of data: over a view of it, and after a copy. */
-export async function benchLaunch(
-  service: ServiceProcess,
-  folder: string,
-  rounds: number,
-): Promise<LaunchRow[]> {
+/** Imports an image of 10 GiB with about a GiB of data, whose guest counts; gives its id. */
+export async function importCountingImage(service: ServiceProcess, folder: string): Promise<unknown> {
   const raw = makeSystemDisk(folder);
   truncateSync(raw, IMAGE_BYTES);
   const file = openSync(raw, 'r+');
@@ -37,6 +33,15 @@ export async function benchLaunch(
     name: 'launch',
     source: { bucket: 'bench', key: 'launch.qcow2' },
   });
+  return imported.result?.imageId;
+}
+
+/** Launches of one image: over a view of it, and after a copy. */
+export async function benchLaunch(
+  service: ServiceProcess,
+  imageId: unknown,
+  rounds: number,
+): Promise<LaunchRow[]> {
   const started = new Map<string, number[]>();
   const launch = (what: string, materialize: boolean) => async (): Promise<Run> => {
     const beganMs = performance.now();
@@ -46,7 +51,7 @@ export async function benchLaunch(
       202,
       {
         name: what,
-        imageId: imported.result?.imageId,
+        imageId,
         shapeConfig: { ocpus: 1, memoryInGBs: 1 },
         materialize,
       },
@@ -74,7 +79,7 @@ export async function benchLaunch(
 }
 
 /** Read where it is written: asking the service for it would take its time, too. */
-function serialLogOf({ dataFolder }: ServiceProcess, id: string): string {
+export function serialLogOf({ dataFolder }: ServiceProcess, id: string): string {
   try {
     return readFileSync(join(dataFolder, 'machines', id, 'serial.log'), 'latin1');
   } catch {

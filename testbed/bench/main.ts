@@ -5,26 +5,27 @@ import { join } from 'node:path';
 import { codecTier } from '@gantry/disk';
 import { root } from '../house/files.ts';
 import { ServiceProcess, temporaryFolder } from '../service/service.testkit.ts';
+import { benchCapture, benchCaptureGap } from './capture.ts';
 import { benchConvert, rowNames } from './convert.ts';
 import { makeSystemDisk } from './disk.ts';
-import { benchLaunch } from './launch.ts';
+import { benchLaunch, importCountingImage } from './launch.ts';
 import { median, residentMibOf } from './measure.ts';
 import { benchTransfers } from './transfer.ts';
 import { upload } from './upload.ts';
 
 /**
- * `npm run bench [-- convert|transfer|import|launch|ROW|ROUNDS]…`: everything, five rounds, when nothing is named; three for
+ * `npm run bench [-- convert|transfer|import|launch|capture|ROW|ROUNDS]…`: everything, five rounds, when nothing is named; three for
  * rows that are named.
  */
 const words = process.argv.slice(2);
 const wanted = words.filter((word) => !/^\d+$/.test(word));
 const wantedRows = rowNames.filter((name) => wanted.includes(name));
 const unknown = wanted.find(
-  (word) => !['convert', 'transfer', 'import', 'launch', ...rowNames].includes(word),
+  (word) => !['convert', 'transfer', 'import', 'launch', 'capture', ...rowNames].includes(word),
 );
 if (unknown !== undefined) {
   console.error(
-    `there is no ${unknown}: name convert, transfer, import, launch or one of ${rowNames.join(', ')}`,
+    `there is no ${unknown}: name convert, transfer, import, launch, capture or one of ${rowNames.join(', ')}`,
   );
   process.exit(2);
 }
@@ -44,7 +45,7 @@ try {
   const rows = runs('convert') ? rowNames : wantedRows;
   if (rows.length > 0) await convertTable(rows);
   if (runs('transfer') || runs('import')) await serviceTables();
-  if (runs('launch')) await launchTable();
+  if (runs('launch') || runs('capture')) await machineTables();
 } finally {
   folder.remove();
 }
@@ -133,14 +134,30 @@ async function importTable(service: ServiceProcess, source: string, dataBytes: n
   console.log(`\nThe service had at most ${residentMibOf(service.pid).toFixed(0)} MiB resident.`);
 }
 
-async function launchTable(): Promise<void> {
-  const service = await ServiceProcess.start(join(folder.path, 'data-launch'));
+async function machineTables(): Promise<void> {
+  const service = await ServiceProcess.start(join(folder.path, 'data-machines'));
   await service.json('POST', '/buckets', 201, { name: 'bench' });
-  console.log('| launch of an image of 10 GiB | s until it runs | s until its disk runs |');
-  console.log('|---|---:|---:|');
-  for (const { what, startedSeconds, bootedSeconds } of await benchLaunch(service, folder.path, ROUNDS)) {
-    console.log(`| ${what} | ${startedSeconds.toFixed(2)} | ${bootedSeconds.toFixed(2)} |`);
+  if (runs('launch')) {
+    const imageId = await importCountingImage(service, folder.path);
+    console.log('| launch of an image of 10 GiB | s until it runs | s until its disk runs |');
+    console.log('|---|---:|---:|');
+    for (const { what, startedSeconds, bootedSeconds } of await benchLaunch(service, imageId, ROUNDS)) {
+      console.log(`| ${what} | ${startedSeconds.toFixed(2)} | ${bootedSeconds.toFixed(2)} |`);
+    }
+    console.log();
   }
-  console.log();
+  if (runs('capture')) {
+    console.log('| point in time of three disks | s | rounds apart | largest gap of the guest, ms |');
+    console.log('|---|---:|---:|---:|');
+    for (const { what, seconds, roundsApart, largestGapMs } of await benchCaptureGap(folder.path, ROUNDS)) {
+      console.log(`| ${what} | ${seconds.toFixed(3)} | ${roundsApart} | ${largestGapMs.toFixed(1)} |`);
+    }
+    console.log('\n| images of three volumes | s | kB stored | rounds apart |');
+    console.log('|---|---:|---:|---:|');
+    for (const { what, seconds, storedBytes, roundsApart } of await benchCapture(service, ROUNDS)) {
+      console.log(`| ${what} | ${seconds.toFixed(2)} | ${(storedBytes / 1000).toFixed(0)} | ${roundsApart} |`);
+    }
+    console.log();
+  }
   await service.stop();
 }
