@@ -141,6 +141,15 @@ test('what is no descriptor is told from one, and no more is read than one has',
     assert.equal(code, 1, name);
     assert.match(stderr, message);
   }
+  const many = join(folder, 'many.ovf');
+  const foreign = '<x:y xmlns:x="urn:x"/>'.repeat(1003);
+  await writeFile(
+    many,
+    `<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1">${foreign}<VirtualSystem id="a"/></Envelope>`,
+  );
+  const linted = (await ok('machine', 'lint', many)).stdout.trimEnd().split('\n');
+  assert.equal(linted.length, 1001);
+  assert.equal(linted.at(-1), `${many}:1:1: warning: 4 more warnings`);
   // What comes through a pipe is read too.
   const piped = await run('sh', [
     '-c',

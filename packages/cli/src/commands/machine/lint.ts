@@ -35,7 +35,7 @@ function findingsIn(opened: OpenedDescriptor, system: string | undefined): reado
   if (kind === 'virt-image') return lintVirtImage(bytes, name);
   return readMachine(opened, { system }).warnings.map((warning) => {
     const [, line = '1', column = '1', message = warning] =
-      /^:(\d+):(\d+): ([\s\S]*)$/.exec(warning.startsWith(name) ? warning.slice(name.length) : '') ?? [];
+      /^(?::(\d+):(\d+))?: ([\s\S]*)$/.exec(warning.startsWith(name) ? warning.slice(name.length) : '') ?? [];
     return { severity: 'warning', line: Number(line), column: Number(column), message };
   });
 }

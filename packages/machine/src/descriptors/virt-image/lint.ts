@@ -69,7 +69,7 @@ class Findings {
   /** A message that begins with its place; the form may have told the same already. */
   addText(severity: LintFinding['severity'], text: string, file: string): void {
     const [, line = '1', column = '1', message = text] =
-      /^(\d+):(\d+): (.*)$/s.exec(text.slice(file.length + 1)) ?? [];
+      /^(?::(\d+):(\d+))?: (.*)$/s.exec(text.slice(file.length)) ?? [];
     const place = { line: Number(line), column: Number(column) };
     if (!this.#places.has(placeKey(place))) this.add(severity, place, message);
   }

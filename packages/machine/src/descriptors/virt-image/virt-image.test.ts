@@ -34,6 +34,16 @@ test('a size of very many digits is judged in one go', () => {
   assert.equal(size(`${'1'.repeat(900_000)}x`).disks[0]?.sizeMib, undefined);
 });
 
+test('of very many warnings the rest is counted, by lint too', () => {
+  const disks = Array.from({ length: 1005 }, (_, index) => `<disk file="d${index}" size="0"/>`).join('');
+  const text = `<image><name>a</name><domain><boot type="hvm"><guest><arch>i686</arch></guest>
+<drive disk="d0"/></boot></domain><storage>${disks}</storage></image>`;
+  const { warnings } = readVirtImage(utf8.encode(text), 'vm.xml');
+  assert.deepEqual([warnings.length, warnings.at(-1)], [1001, 'vm.xml: 5 more warnings']);
+  const messages = lintVirtImage(utf8.encode(text), 'vm.xml').map(({ message }) => message);
+  assert.ok(messages.includes('5 more warnings'));
+});
+
 test('a descriptor is read with all that it says', () => {
   const image = read();
   assert.deepEqual(placeless(image), {
