@@ -57,7 +57,7 @@ test(
 
 test('Linux starts from it under UEFI, and ends when the power button is pressed', GUARD, async (t) => {
   const folder = await temporaryFolder(t);
-  const firmware = await findFirmware({ architecture: 'x86_64', board: 'q35', secureBoot: false });
+  const firmware = await findFirmware(guestMachine([], { firmware: 'uefi' }));
   assert.ok(firmware !== undefined, 'the package ovmf brings a firmware');
   const variablesPath = join(folder, 'variables.fd');
   await copyFile(firmware.templatePath, variablesPath);

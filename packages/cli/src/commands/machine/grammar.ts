@@ -64,6 +64,10 @@ export function addMachineCommands(program: Command): void {
         .argument('<file>', FILE),
     ),
   )
+    .option(
+      '--connect <hypervisor>',
+      "qemu (when not given), libvirt, virtualbox, or libvirt's address of one; others than qemu keep the machine",
+    )
     .option('--skip-checksum', 'do not compare the checksums of the disks')
     .addOption(
       new Option(

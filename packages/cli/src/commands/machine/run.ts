@@ -7,6 +7,8 @@ import {
   verifyChecksums,
 } from '@gantry/machine';
 import type { Context } from '../../context.ts';
+import { usageError } from '../../errors/command-error.ts';
+import { shellWord } from '../../output/printable.ts';
 import { OutputClosed, writeAll } from '../../output/write.ts';
 import { acceleratorFor, commandFor } from './accelerator.ts';
 import {
@@ -17,10 +19,13 @@ import {
   loadMachine,
   type MachineOptions,
 } from './load.ts';
+import { defineFrom } from './local/define.ts';
+import { withDriver } from './local/drivers.ts';
 import { noteLosses } from './losses.ts';
 import { commandText, notePlan } from './plan.ts';
 
 interface RunOptions extends MachineOptions, FirmwareOptions {
+  readonly connect?: string;
   readonly accelerator?: 'kvm' | 'tcg';
   readonly skipChecksum?: boolean;
   readonly grace: number;
@@ -32,6 +37,8 @@ export async function run(
   [file]: readonly [string],
   options: RunOptions,
 ): Promise<undefined> {
+  const { connect = 'qemu' } = options;
+  if (connect !== 'qemu') return runElsewhere(context, file, { ...options, connect });
   const { progress, signal } = context;
   const loaded = await loadMachine(context, file, options, () => installedQemu(context));
   const plan = await planDiskFiles(loaded.machine, {
@@ -70,6 +77,31 @@ export async function run(
     `runs with QEMU, ${accelerator === 'kvm' ? 'KVM' : 'without KVM'}${await screenOf(running)}; Ctrl-C presses its power button`,
   );
   await untilEnd(context, running, options.grace);
+}
+
+/** Another hypervisor keeps its machines: it goes on when the command has ended. Throws USAGE. */
+async function runElsewhere(
+  context: Context,
+  file: string,
+  options: RunOptions & { readonly connect: string },
+): Promise<undefined> {
+  const { accelerator, print, uefiCode, uefiVariables, connect } = options;
+  if (print === true)
+    throw usageError(
+      '--print shows the command of QEMU',
+      'see gantry machine plan --for libvirt or virtualbox',
+    );
+  if (accelerator !== undefined || uefiCode !== undefined || uefiVariables !== undefined)
+    throw usageError('--accelerator, --uefi-code and --uefi-variables are for QEMU', 'leave them away');
+  return withDriver(context, { connect }, async (driver) => {
+    const { name } = await defineFrom(context, driver, file, options);
+    await driver.start(name, context.signal);
+    const words = `${shellWord(name)} --connect ${shellWord(connect)}`;
+    context.progress.note(`it goes on; end it with: gantry machine stop ${words}`);
+    const status = await driver.status(name);
+    await context.output.record({ id: name, hypervisor: driver.kind, ...status });
+    return undefined;
+  });
 }
 
 /** Fields that the files themselves hold, or that were used before the command was made. */
