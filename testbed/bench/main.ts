@@ -155,7 +155,9 @@ async function machineTables(): Promise<void> {
     console.log('\n| images of three volumes | s | kB stored | rounds apart |');
     console.log('|---|---:|---:|---:|');
     for (const { what, seconds, storedBytes, roundsApart } of await benchCapture(service, ROUNDS)) {
-      console.log(`| ${what} | ${seconds.toFixed(2)} | ${(storedBytes / 1000).toFixed(0)} | ${roundsApart} |`);
+      console.log(
+        `| ${what} | ${seconds.toFixed(2)} | ${(storedBytes / 1000).toFixed(0)} | ${roundsApart} |`,
+      );
     }
     console.log();
   }
