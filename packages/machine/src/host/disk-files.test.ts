@@ -133,6 +133,22 @@ test('no path leads out of the folder of the descriptor, unless that is wanted',
   assert.deepEqual((await readdir(outside)).sort(), ['in', 'secret']);
 });
 
+test('an absolute path is taken where it leads into the folder of the descriptor', async (t) => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'disks'));
+  await writeFile(join(folder, 'disks/root'), 'x');
+  const path = join(folder, 'disks/root');
+  const { files } = await planDiskFiles(machineWith({ path }), { folder });
+  assert.deepEqual(
+    files.map((file) => file.path),
+    [path],
+  );
+  for (const wrong of [folder, `${folder}/`, `${folder}2/root`, `${path}/../../../root`, '/'])
+    await assert.rejects(planDiskFiles(machineWith({ path: wrong }), { folder }), {
+      code: 'STORE_REFUSED',
+    });
+});
+
 test('a disk that names another file is refused, and one that is not of its format', async (t) => {
   const folder = await temporaryFolder(t);
   qemuImg('create', '-q', '-f', 'raw', join(folder, 'base'), '1M');

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { copyFile, link, lstat, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import {
   convert,
@@ -133,7 +133,9 @@ export async function verifyChecksums({ machine, files }: DiskFilePlan, signal?:
 async function placeOf(path: string, { folder, anyPath }: DiskFileOptions): Promise<string> {
   const place = resolve(folder, path);
   if (anyPath === true) return place;
-  const why = outsideOfFolder(path) ?? (await linkOutside(place, folder));
+  // Domain XML has no other paths than absolute ones: those to files in the folder lead nowhere else.
+  const name = isAbsolute(path) ? relative(resolve(folder), path) : path;
+  const why = outsideOfFolder(name) ?? (await linkOutside(place, folder));
   if (why === undefined) return place;
   throw new StoreError('STORE_REFUSED', `${JSON.stringify(path)} ${why}`, {
     where: path,
