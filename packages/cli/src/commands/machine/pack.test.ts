@@ -104,7 +104,14 @@ test('an image that UEFI starts is packed with domain XML, which can say so', as
   assert.ok(text.includes(`<source file="${join(folder, 'modern.qcow2')}"/>`));
   // Its paths are absolute, and lead into its own folder.
   const appliance = join(folder, 'modern.ovf');
-  const converted = await gantry(['machine', 'convert', join(folder, 'modern.xml'), appliance, '--to', 'ovf']);
+  const converted = await gantry([
+    'machine',
+    'convert',
+    join(folder, 'modern.xml'),
+    appliance,
+    '--to',
+    'ovf',
+  ]);
   assert.equal(converted.code, 0, converted.stderr);
   assert.match(await readFile(appliance, 'utf8'), /ovf:href="modern\.qcow2"/);
   const told = await service.gantry(
