@@ -77,23 +77,19 @@ async function deviceFor(
   return { driver: 'virtio-blk-pci', id, drive, ...(await freePort(qmp, machine)) };
 }
 
-interface PciBus {
-  readonly devices: readonly {
-    readonly qdev_id: string;
-    readonly pci_bridge?: { readonly devices?: readonly unknown[] };
-  }[];
-}
-
-/** Boards of PCI Express take new devices in ports that were made for it. */
+/**
+ * Boards of PCI Express take new devices in ports that were made for it. What QEMU itself holds at a port is looked at:
+ * `query-pci` shows nothing behind ports to which the firmware has given no numbers yet.
+ */
 async function freePort(qmp: QmpClient, machine: DefinedMachine): Promise<{ readonly bus?: string }> {
   if (!hasHotplugPorts(boardOf(machine))) return {};
-  const buses = (await qmp.execute('query-pci')) as unknown as readonly PciBus[];
-  const port = buses
-    .flatMap(({ devices }) => devices)
-    .find(
-      ({ qdev_id, pci_bridge }) => qdev_id.startsWith('hotplug') && (pci_bridge?.devices ?? []).length === 0,
-    );
-  if (port !== undefined) return { bus: port.qdev_id };
+  for (let index = 0; index < HOTPLUG_PORT_COUNT; index++) {
+    const bus = `hotplug${index}`;
+    // The bus behind a port has the name of the port.
+    const list = await qmp.execute('qom-list', { path: `/machine/peripheral/${bus}/${bus}` });
+    const isTaken = (list as readonly { readonly name: string }[]).some(({ name }) => /^child\[/.test(name));
+    if (!isTaken) return { bus };
+  }
   throw new StoreError('STORE_REFUSED', `all ${HOTPLUG_PORT_COUNT} places for new devices are taken`, {
     where: 'QEMU',
     hint: 'attach it to scsi, or while the machine is stopped',

@@ -126,3 +126,18 @@ test('a machine with UEFI starts with the installed firmware, its variables are 
     await driver.stop('vm', { graceMs: 0 });
   }
 });
+
+test('disks come one right after the other to a machine whose firmware has not counted its ports yet', async (t) => {
+  const { folder, driver } = await setUp(t);
+  await driver.define('vm', machineOf([], { firmware: 'uefi', memoryBytes: 128 * MIB }));
+  await driver.start('vm');
+  await driver.pause('vm');
+  for (let index = 0; index < 8; index++)
+    await driver.attachDisk('vm', {
+      ...(await bootDisk(join(folder, `${index}.raw`), 'data', 'off')),
+      role: 'user',
+      bootOrder: undefined,
+    });
+  const more = await bootDisk(join(folder, 'more.raw'), 'data', 'off');
+  await assert.rejects(driver.attachDisk('vm', more), { code: 'STORE_REFUSED', message: /8 places/ });
+});
