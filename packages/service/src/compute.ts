@@ -1,6 +1,6 @@
 import { guardedFetch, guardedSend, requireGuardedAddress } from '@gantry/storage';
 import type { Database } from './db/database.ts';
-import { findJobSecret, updateJobSecret } from './db/repositories/job-secrets.ts';
+import { findJobSecret, forgetJobSecrets, updateJobSecret } from './db/repositories/job-secrets.ts';
 import type { Access } from './domain/access.ts';
 import { CapabilitySchemas } from './domain/capability-schemas.ts';
 import { captureHandler } from './domain/capture-job.ts';
@@ -15,7 +15,9 @@ import { ImageShapes } from './domain/image-shapes.ts';
 import { Images } from './domain/images.ts';
 import { importHandler } from './domain/import-job.ts';
 import { instanceLanes } from './domain/instance-jobs.ts';
+import { instanceRetries } from './domain/instance-retries.ts';
 import { Instances } from './domain/instances.ts';
+import type { RetryPermit } from './domain/jobs.ts';
 import { ownObjectAddress } from './domain/object-address.ts';
 import { ObjectSources } from './domain/object-sources.ts';
 import type { Objects } from './domain/objects.ts';
@@ -74,6 +76,7 @@ export interface Compute {
   readonly objectSources: ObjectSources;
   readonly shapes: readonly Shape[];
   readonly handlers: JobHandlers;
+  readonly permitRetry: RetryPermit;
   /** Jobs that do not wait for those. */
   readonly lanes: readonly JobLane[];
   /** Forgets what was deleted a while ago. */
@@ -122,6 +125,7 @@ export function makeCompute(parts: ComputeParts): Compute {
     exports: new ImageExports({ ...parts, images }),
     captures: new ImageCaptures({ ...parts, images, instances, graceMs }),
     capabilitySchemas: new CapabilitySchemas({ ...parts, images }),
+    permitRetry: instanceRetries({ access, instances, quota }),
     handlers: {
       'image-import': importHandler({
         ...common,
@@ -146,9 +150,13 @@ export function makeCompute(parts: ComputeParts): Compute {
       await images.tidy();
       await instances.tidy();
       await volumes.tidy();
+      await forgetJobSecrets(database.kysely, Date.now() - SECRETS_KEPT_MS);
     },
   };
 }
+
+/** So long a job that failed can be tried again with the address that it was given. */
+const SECRETS_KEPT_MS: number = 7 * 24 * 60 * 60 * 1000;
 
 /** The object that an address of a pre-authenticated request of this service leads to, as its maker may use it now. */
 async function parPlace(

@@ -97,8 +97,10 @@ function pinned(source: ByteSource): OpenImportSource {
 
 async function requireAddress({ addressOf }: ImportSourceParts, { id }: Pick<Job, 'id'>): Promise<string> {
   const address = await addressOf(id);
-  if (address === undefined) throw new DomainError('NOT_FOUND', `the address of job ${id} is gone`);
-  return address;
+  if (address !== undefined) return address;
+  throw new DomainError('NOT_FOUND', `the address of job ${id} is kept no more`, {
+    hint: 'start the import anew, with its address',
+  });
 }
 
 function openArriving(arriving: ArrivingBody | undefined): OpenImportSource {

@@ -23,3 +23,9 @@ export async function updateJobSecret(queries: Queries, jobId: string, secret: s
 export async function deleteJobSecret(queries: Queries, jobId: string): Promise<void> {
   await queries.deleteFrom('job_secrets').where('job_id', '=', jobId).execute();
 }
+
+/** Forgets those of jobs that ended before a moment, however they did. */
+export async function forgetJobSecrets(queries: Queries, finishedBeforeMs: number): Promise<void> {
+  const ended = queries.selectFrom('jobs').select('id').where('finished_at_ms', '<', finishedBeforeMs);
+  await queries.deleteFrom('job_secrets').where('job_id', 'in', ended).execute();
+}
