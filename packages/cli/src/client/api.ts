@@ -69,6 +69,9 @@ export interface Image {
   readonly operatingSystemVersion: string;
   readonly launchMode: string | null;
   readonly launchOptions: Plain;
+  /** Of an image of an instance: its point in time, and how its disk was then. */
+  readonly capturedAtMs: number | null;
+  readonly consistency: 'shutdown' | 'agent' | 'crash' | null;
   readonly freeformTags: Readonly<Record<string, string>>;
 }
 

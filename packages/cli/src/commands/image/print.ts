@@ -6,6 +6,7 @@ import { exactSizeText, timeText } from '../../output/quantities.ts';
 export async function printImage(context: Context, image: Image): Promise<void> {
   const { id, name, state, virtualSizeBytes, sourceFormat, diskDigest, createdAtMs, details } = image;
   const { operatingSystem, operatingSystemVersion, launchMode, launchOptions, freeformTags } = image;
+  const { capturedAtMs, consistency } = image;
   const shown = {
     id,
     name,
@@ -17,6 +18,10 @@ export async function printImage(context: Context, image: Image): Promise<void> 
     tags: Object.keys(freeformTags).length === 0 ? undefined : freeformTags,
     'virtual size': exactSizeText(virtualSizeBytes),
     'disk digest': diskDigest,
+    captured:
+      capturedAtMs === null
+        ? undefined
+        : `${timeText(capturedAtMs)}, consistency: ${consistency ?? 'not known'}`,
     'imported from': sourceFormat,
     created: timeText(createdAtMs),
     details,

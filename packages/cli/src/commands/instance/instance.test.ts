@@ -49,6 +49,7 @@ test('an instance is launched, stopped by its power button, started, made into a
   );
   const captured = await json('image', 'capture', 'boat', '--name', 'boat-now', '--wait');
   assert.equal(captured.images[0].diskDigest, (await json('image', 'show', 'tug')).diskDigest);
+  assert.match(await service.done('image', 'show', 'boat-now'), /^captured: \S+ \S+, consistency: crash$/m);
 
   // It does not end before its guest has heard the button.
   const log = service.start(['instance', 'log', 'boat', '--follow']);
