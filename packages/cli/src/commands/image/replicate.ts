@@ -64,7 +64,7 @@ async function replicateToService(
     // The import goes on without us, and needs what is shown.
     if (context.signal.aborted) context.progress.note(removalHint(view.place));
     else await removeView(context, source, view);
-    throw error;
+    throw atTarget(error, profile.endpoint, source.profile.endpoint);
   }
   const isClean = await removeView(context, source, view);
   if (replica.diskDigest !== image.diskDigest) {
@@ -89,6 +89,17 @@ async function replicateToService(
     ],
   );
   return isClean ? EXIT.ok : EXIT.findings;
+}
+
+/** A job of the other service cannot be tried again: what it read from is taken back. */
+function atTarget(error: unknown, target: string, source: string): unknown {
+  if (!(error instanceof CommandError) || !error.where?.startsWith('job ')) return error;
+  const { code, message, where, cause } = error;
+  const hint =
+    code === 'STORE_REFUSED' || code === 'STORE_UNREACHABLE'
+      ? `let ${target} reach ${source}: start it with gantry serve --peer NAME=${source}, or with --allow`
+      : 'run the same command again';
+  return new CommandError(code, message, { where: `${where} of ${target}`, hint, cause });
 }
 
 async function importAt(context: Context, target: ServiceClient, url: string, name: string): Promise<Image> {

@@ -41,6 +41,13 @@ test('an image goes to another service and is the same disk there; nothing stays
   const back: Ended = await target.gantry('image', 'replicate', 'replica', '--to', source.profile);
   assert.equal(back.code, 9, back.stderr);
   assert.match(back.stderr, /^error\[STORE_REFUSED\]/m);
+  assert.ok(back.stderr.includes(` of ${source.address}\n`), back.stderr);
+  assert.ok(
+    back.stderr.endsWith(
+      `do: let ${source.address} reach ${target.address}: start it with gantry serve --peer NAME=${target.address}, or with --allow\n`,
+    ),
+    back.stderr,
+  );
   assert.deepEqual(await names(target, 'gantry-replicas'), []);
 });
 
