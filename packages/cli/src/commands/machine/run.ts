@@ -135,16 +135,18 @@ async function untilEnd(context: Context, running: RunningMachine, graceSeconds:
   try {
     await Promise.race([running.ended, interrupted.promise]);
     if (signal.aborted) {
-      progress.note(`pressed the power button; the guest has ${graceSeconds} seconds`);
+      progress.note(
+        `pressed the power button; the guest has ${graceSeconds} seconds, Ctrl-C again ends it at once`,
+      );
       await running.stop(graceSeconds * 1000);
     }
     await copied;
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
-  signal.throwIfAborted();
   const { reason } = await running.ended;
   progress.note(`ended${reason === undefined ? '' : `: ${reason}`}`);
+  signal.throwIfAborted();
 }
 
 /** What the guest writes is its own: a terminal gets it as a serial port gives it. */
