@@ -32,10 +32,10 @@ const PAUSE_MS = 25;
  */
 export async function lockFolder(folder: string, options: LockOptions): Promise<FolderLock> {
   const { signal, waitMs = WAIT_MS, purpose } = options;
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const endMs = Date.now() + waitMs;
   for (;;) {
     signal?.throwIfAborted();
+    await mkdir(folder, { recursive: true, mode: 0o700 });
     const name = `${options.isShared === true ? 's' : 'x'}${randomBytes(6).toString('base64url')}`;
     const server = await listening(folder, name, purpose);
     const release = async () => {
@@ -46,6 +46,7 @@ export async function lockFolder(folder: string, options: LockOptions): Promise<
       const other = await otherHolder(folder, name);
       if (other === undefined) return { release };
       await release();
+      if (other === 'removed') continue;
       if (other.isShared || Date.now() >= endMs) throw held(folder, other.purpose);
     } catch (error) {
       await release();
@@ -87,8 +88,11 @@ interface Holder {
   readonly purpose: string;
 }
 
-async function otherHolder(folder: string, own: string): Promise<Holder | undefined> {
-  for (const name of await readdir(folder)) {
+/** `removed`: the folder went with what it belongs to, and with it the socket that keeps others out. */
+async function otherHolder(folder: string, own: string): Promise<Holder | 'removed' | undefined> {
+  const names = await readdir(folder).catch((): string[] => []);
+  if (!names.includes(own)) return 'removed';
+  for (const name of names) {
     if (name === own || name.startsWith('.') || (own.startsWith('s') && name.startsWith('s'))) continue;
     const path = join(folder, name);
     if (!(await isAnswered(path))) {
