@@ -64,6 +64,7 @@ export async function captureDomain(
     machine.disks.flatMap(({ device, path }, at) => (device === 'disk' && path !== undefined ? [at] : []));
   const disks = positions.map((index) => ({ index, target: targetOf(machine, targets, index) }));
   const isRunning = state === 'running' || state === 'paused';
+  if (!isRunning) await requireNothingSaved(options, id);
   const record: CaptureRecord = { version: 1, captureId, disks, isOpened: !isRunning };
   for (const path of [join(folder, id), join(folder, id, 'captures'), place]) await makeOwnedFolder(path);
   await writeRecord(file, record);
@@ -77,8 +78,12 @@ export async function captureDomain(
     } else if (request.reboot && state === 'running') {
       const end = await power.stop(id, { graceMs: request.graceMs, signal });
       await runVirsh(options, 'start', '--domain', id, '--paused');
-      await begin();
-      await runVirsh(options, 'resume', '--domain', id);
+      try {
+        await begin();
+      } finally {
+        // Its guest goes on, captured or not.
+        await runVirsh(options, 'resume', '--domain', id);
+      }
       consistency = end === 'graceful' ? 'shutdown' : 'crash';
     } else consistency = await whileFrozen(options, id, begin);
     const complete = { ...record, takenAtMs: Date.now(), consistency };
@@ -88,6 +93,16 @@ export async function captureDomain(
     await releaseDomainCapture(options, folder, id, captureId).catch(() => {});
     throw error;
   }
+}
+
+/** To start a domain uses up what was saved of its memory, and the guest would never go on from there. */
+async function requireNothingSaved(options: LibvirtOptions, id: string): Promise<void> {
+  const info = await runVirsh(options, 'dominfo', '--domain', id);
+  if (!/^Managed save:\s+yes$/m.test(info)) return;
+  throw new StoreError('STORE_REFUSED', `${id}: the memory of its guest is saved, to go on from`, {
+    where: id,
+    hint: 'start it, and capture it while it runs; or give up the memory: virsh managedsave-remove',
+  });
 }
 
 /** Ends the job and removes its files, whoever began it. */
