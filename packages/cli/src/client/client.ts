@@ -17,7 +17,7 @@ export interface RequestOptions {
   readonly repeatable?: boolean;
 }
 
-type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
+type Method = 'HEAD' | 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 
 /** A service that answered before is waited for: about half a minute, as long as a restart takes. */
 const ATTEMPTS = 8;
@@ -89,7 +89,7 @@ export class ServiceClient {
     options: RequestOptions,
     read: (response: Response) => Promise<Result>,
   ): Promise<Result> {
-    const isRepeatable = options.repeatable ?? (method === 'GET' || method === 'PUT');
+    const isRepeatable = options.repeatable ?? (method === 'HEAD' || method === 'GET' || method === 'PUT');
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#attempt(method, path, options, read);
       if ('result' in outcome) return outcome.result;

@@ -71,11 +71,16 @@ export interface StopRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a machine's first serial port says, kept from its last start on. */
+/** What a machine's first serial port says, kept from its last start on; of a guest that says very much the newest part. */
 export interface MachineConsole {
-  /** Bytes there are. */
+  /** How many bytes came before those that are kept. */
+  readonly startBytes: number;
+  /** Bytes that are kept. */
   readonly lengthBytes: number;
-  /** The bytes of a range, fewer at the end. */
+  /**
+   * The bytes of a range of those, counted from the first one, fewer at the end. Throws STORE_CHANGED when they are not
+   * kept any more.
+   */
   read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
 }
 
@@ -103,7 +108,7 @@ export interface HypervisorDriver {
   /** Resolved when it runs; at once when it does already. A paused one goes on. */
   start(id: string, signal?: AbortSignal): Promise<void>;
 
-  /** Says how it ended. At once when it does not run. */
+  /** Says how it ended; one that crashed was ended by force, too. At once when it does not run. */
   stop(id: string, request: StopRequest): Promise<'graceful' | 'forced'>;
 
   /** As by the reset button. Throws STORE_REFUSED when it does not run. */

@@ -22,6 +22,12 @@ export interface ScreenTicket {
   readonly expiresAtMs: number;
 }
 
+/** What a serial port said, as it was when it was asked for. */
+export interface SerialLog extends ByteSource {
+  /** How many bytes came before the first that is kept. */
+  readonly startBytes: number;
+}
+
 interface ScreenParts {
   readonly database: Database;
   readonly access: Access;
@@ -84,16 +90,17 @@ export class Screens {
     return driver.screenshot(instanceId).catch(asConflict);
   }
 
-  /** What the serial port said since the last start, as it is now. Throws NOT_FOUND, FORBIDDEN, CONFLICT. */
-  async serialLog(principal: Principal, instanceId: string): Promise<ByteSource> {
+  /** What the serial port said since the last start, the newest part of very much. Throws NOT_FOUND, FORBIDDEN, CONFLICT. */
+  async serialLog(principal: Principal, instanceId: string): Promise<SerialLog> {
     const { driver } = await this.#machine(principal, instanceId, 'read');
     const console = await driver.console(instanceId);
-    const { lengthBytes } = console;
+    const { startBytes, lengthBytes } = console;
     return {
+      startBytes,
       name: `serial log of ${instanceId}`,
       lengthBytes,
       async read(offsetBytes, into) {
-        const bytes = await console.read(offsetBytes, into.length);
+        const bytes = await console.read(offsetBytes, into.length).catch(asConflict);
         if (bytes.length < into.length)
           throw new DomainError('CONFLICT', `the instance ${instanceId} was started anew meanwhile`);
         into.set(bytes);
@@ -115,7 +122,7 @@ export class Screens {
 
 /** What the machine's state does not allow now. */
 function asConflict(error: unknown): never {
-  if (!(error instanceof StoreError) || error.code !== 'STORE_REFUSED') throw error;
+  if (!(error instanceof StoreError && /^STORE_(?:REFUSED|CHANGED)$/.test(error.code))) throw error;
   throw new DomainError('CONFLICT', error.message, { hint: error.hint });
 }
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -21,6 +21,7 @@ import type {
   StopRequest,
 } from '../driver.ts';
 import { asPng } from '../png.ts';
+import { consoleOf } from '../serial-log.ts';
 import { captureDomain, capturesOf, releaseDomainCapture } from './captures.ts';
 import { makeOwnedFolder } from './owned-folder.ts';
 import { LibvirtHost, type LibvirtOptions, lines, runVirsh } from './virsh.ts';
@@ -113,21 +114,25 @@ export class LibvirtDriver implements HypervisorDriver {
     const endMs = Date.now() + graceMs;
     for (let pressAgainMs = 0; ; ) {
       signal?.throwIfAborted();
-      const { state, reason } = await this.status(id);
-      if (state === 'stopped' || state === 'crashed') return reason === 'forced' ? 'forced' : 'graceful';
+      const end = endOf(await this.status(id));
+      if (end !== undefined) return end;
       if (Date.now() >= endMs) break;
       if (Date.now() >= pressAgainMs) {
         // A guest that stands still hears nothing.
-        if (state === 'paused') await this.#virsh('resume', '--domain', id);
+        if ((await this.status(id)).state === 'paused') await this.#virsh('resume', '--domain', id);
         await this.#virsh('shutdown', '--domain', id);
         pressAgainMs = Date.now() + PRESS_AGAIN_MS;
       }
       await delay(POLL_MS, undefined, { signal });
     }
-    await this.#virsh('destroy', '--domain', id).catch(async (error) => {
+    try {
+      await this.#virsh('destroy', '--domain', id);
+    } catch (error) {
       // It ended by itself meanwhile.
-      if ((await this.status(id)).state !== 'stopped') throw error;
-    });
+      const end = endOf(await this.status(id));
+      if (end === undefined) throw error;
+      return end;
+    }
     return 'forced';
   }
 
@@ -163,25 +168,7 @@ export class LibvirtDriver implements HypervisorDriver {
   async console(id: string): Promise<MachineConsole> {
     await this.status(id);
     const { logPath } = this.#serial(id);
-    const lengthBytes = await stat(logPath).then(
-      ({ size }) => size,
-      () => 0,
-    );
-    return {
-      lengthBytes,
-      async read(offset, length) {
-        const handle = await open(logPath).catch((error) => {
-          throw storeError(error, logPath);
-        });
-        try {
-          const bytes = new Uint8Array(length);
-          const { bytesRead } = await handle.read(bytes, 0, length, offset);
-          return bytes.subarray(0, bytesRead);
-        } finally {
-          await handle.close();
-        }
-      },
-    };
+    return consoleOf(logPath);
   }
 
   async openConsole(id: string): Promise<Duplex> {
@@ -371,6 +358,12 @@ export class LibvirtDriver implements HypervisorDriver {
       serial: isQemu && this.#folder !== undefined ? this.#serial(id) : undefined,
     };
   }
+}
+
+/** How a domain ended; undefined for one that did not. */
+function endOf({ state, reason }: MachineStatus): 'graceful' | 'forced' | undefined {
+  if (state === 'running' || state === 'paused') return undefined;
+  return state === 'crashed' || reason === 'forced' ? 'forced' : 'graceful';
 }
 
 function isId(name: string): boolean {

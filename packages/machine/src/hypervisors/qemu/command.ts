@@ -165,7 +165,7 @@ function detachedArgs(options: DetachedOptions, machine: Machine, board: Board):
   const { serialSocketPath, serialLogPath, agentSocketPath, pidFilePath, qmpSocketPaths } = options;
   const listening = (id: string, path: string) =>
     `socket,id=${id},path=${doubledCommas(path)},server=on,wait=off`;
-  const serial = `${listening('serial0', serialSocketPath)},logfile=${doubledCommas(serialLogPath)},logappend=off`;
+  const serial = `${listening('serial0', serialSocketPath)},logfile=${doubledCommas(serialLogPath)},logappend=on`;
   return [
     ...['-S', '-action', 'shutdown=pause', '-pidfile', pidFilePath],
     ...(options.sandbox ? ['-sandbox', sandboxOption(machine)] : []),

@@ -51,6 +51,8 @@ test('a machine that is killed has crashed, and starts again', async (t) => {
   process.kill(pid, 'SIGKILL');
   await until(async () => (await driver.status('vm')).state !== 'running');
   assert.deepEqual(await driver.status('vm'), { state: 'crashed' });
+  assert.equal(await driver.stop('vm', { graceMs: 0 }), 'forced');
+  assert.deepEqual(await driver.status('vm'), { state: 'crashed' });
   await driver.start('vm');
   assert.deepEqual(await driver.status('vm'), { state: 'running' });
 });
@@ -133,11 +135,7 @@ test('disks come one right after the other to a machine whose firmware has not c
   await driver.start('vm');
   await driver.pause('vm');
   for (let index = 0; index < 8; index++)
-    await driver.attachDisk('vm', {
-      ...(await bootDisk(join(folder, `${index}.raw`), 'data', 'off')),
-      role: 'user',
-      bootOrder: undefined,
-    });
+    await driver.attachDisk('vm', await bootDisk(join(folder, `${index}.raw`), 'data', 'off'));
   const more = await bootDisk(join(folder, 'more.raw'), 'data', 'off');
   await assert.rejects(driver.attachDisk('vm', more), { code: 'STORE_REFUSED', message: /8 places/ });
 });

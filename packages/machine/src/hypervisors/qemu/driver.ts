@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, truncate } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,7 @@ import type {
   StopRequest,
 } from '../driver.ts';
 import { readRecord, writeRecord } from '../records.ts';
+import { consoleOf } from '../serial-log.ts';
 import { captureIdsOf } from './capture-records.ts';
 import { capture, releaseCapture } from './captures.ts';
 import { type QemuCommand, qemuCommand, type UefiFiles } from './command.ts';
@@ -33,6 +34,7 @@ import type { QmpClient } from './qmp.ts';
 import type { DefinitionRecord, RunRecord } from './records.ts';
 import { finish, qemuState, quit, restart, statusOf } from './run-state.ts';
 import { connectInTurn } from './sockets.ts';
+import { SERIAL_LOG_KEPT_BYTES, trimLogs } from './trim-logs.ts';
 import { Watch } from './watch.ts';
 
 export interface QemuDriverOptions {
@@ -111,7 +113,9 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   async status(id: string): Promise<MachineStatus> {
-    return statusOf(await this.#known(id));
+    const folder = await this.#known(id);
+    await trimLogs(folder);
+    return statusOf(folder);
   }
 
   async start(id: string, signal?: AbortSignal): Promise<void> {
@@ -144,9 +148,12 @@ export class QemuDriver implements HypervisorDriver {
       await finish(folder);
       const left = await qemuState(folder);
       // One whose guest has ended stays as long as a capture needs it.
-      if (left !== undefined && left !== 'shutdown') await quit(folder, 'forced');
-      const { reason } = (await readRecord<RunRecord>(folder.run)) ?? {};
-      return reason === 'forced' ? 'forced' : 'graceful';
+      if (left === 'prelaunch') await this.#endUnused(folder);
+      else if (left !== undefined && left !== 'shutdown') await quit(folder, 'forced');
+      const { phase, reason } = (await readRecord<RunRecord>(folder.run)) ?? {};
+      const isTorn =
+        reason === 'forced' || reason === 'crashed' || (left === undefined && phase === 'running');
+      return isTorn ? 'forced' : 'graceful';
     });
   }
 
@@ -198,8 +205,7 @@ export class QemuDriver implements HypervisorDriver {
 
   async console(id: string): Promise<MachineConsole> {
     const { serialLog } = await this.#known(id);
-    const lengthBytes = await stat(serialLog).then(({ size }) => size, unlessMissing(serialLog, 0));
-    return { lengthBytes, read: (offset, length) => readPart(serialLog, offset, length) };
+    return consoleOf(serialLog, SERIAL_LOG_KEPT_BYTES);
   }
 
   async openConsole(id: string): Promise<Duplex> {
@@ -376,6 +382,8 @@ export class QemuDriver implements HypervisorDriver {
     const command = await this.#command(await withNeededBacking(machine), folder, firmware);
     // What was held ended with the last QEMU.
     await rm(folder.captures, { recursive: true, force: true });
+    // QEMU appends to it, also one that a process which is gone has started just now.
+    await truncate(folder.serialLog, 0).catch(unlessMissing(folder.serialLog, undefined));
     const last = await readRecord<RunRecord>(folder.run);
     const reason = last?.phase === 'running' ? 'crashed' : last?.reason;
     await writeRecord(folder.run, { version: 1, phase: 'starting', reason } satisfies RunRecord);
@@ -530,19 +538,5 @@ async function copyOnce(template: string, path: string): Promise<void> {
     await rename(partial, path);
   } catch (error) {
     throw storeError(error, template);
-  }
-}
-
-async function readPart(path: string, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-  const handle = await open(path).catch((error) => {
-    throw storeError(error, path);
-  });
-  try {
-    const { size } = await handle.stat();
-    const bytes = new Uint8Array(Math.max(0, Math.min(lengthBytes, size - offsetBytes)));
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, offsetBytes);
-    return bytes.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
   }
 }

@@ -1,13 +1,16 @@
 import { spawn } from 'node:child_process';
-import { open, readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '@gantry/disk';
+import { readPart } from '../serial-log.ts';
 import type { QemuCommand } from './command.ts';
 import type { MachineFolder } from './machine-folder.ts';
 import { codeOf, isAnswered } from './sockets.ts';
 
+const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
 /** What of QEMU's complaints is told. */
-const COMPLAINT_LENGTH_MAX = 4096;
+const COMPLAINT_BYTES_MAX = 4096;
 const POLL_MS = 20;
 /** How long QEMU takes to open what it needs: exports may be away for a while. */
 const LISTEN_MS = 120_000;
@@ -17,7 +20,7 @@ const LISTEN_MS = 120_000;
  * is not there, STORE_IO with QEMU's own words.
  */
 export async function spawnDetached(command: QemuCommand, folder: MachineFolder): Promise<void> {
-  const log = await open(folder.log, 'w', 0o600);
+  const log = await open(folder.log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
   try {
     const child = spawn(command.program, command.args, {
       detached: true,
@@ -60,8 +63,13 @@ export function qemuFailed(where: string, words: string): StoreError {
 
 /** The end of what QEMU wrote to its standard error. */
 export async function complaint(folder: MachineFolder): Promise<string> {
-  const text = await readFile(folder.log, 'utf8').catch(() => '');
-  return text.slice(-COMPLAINT_LENGTH_MAX).trim();
+  try {
+    const { size } = await stat(folder.log);
+    const bytes = await readPart(folder.log, Math.max(0, size - COMPLAINT_BYTES_MAX), COMPLAINT_BYTES_MAX);
+    return Buffer.from(bytes).toString().trim();
+  } catch {
+    return '';
+  }
 }
 
 /** Resolves to false when the process of the machine is still there after the time. */

@@ -2,9 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { MachineFolder } from './machine-folder.ts';
 import { QmpClient } from './qmp.ts';
 import { connectInTurn } from './sockets.ts';
+import { trimLogs } from './trim-logs.ts';
 
 /** How often a machine is looked for that does not run, and one whose events another process hears. */
 const LOOK_MS = 1000;
+/** How often what its guest writes is trimmed. */
+const TRIM_MS = 5000;
 
 /** What changes the state of a machine, or looks as if. */
 const events: ReadonlySet<string> = new Set([
@@ -52,6 +55,8 @@ export class Watch {
   /** Whatever cannot be heard is looked at: a change is told once too often rather than not. */
   async #run(): Promise<void> {
     const { signal } = this.#ended;
+    const trimming = setInterval(() => void trimLogs(this.#folder), TRIM_MS).unref();
+    signal.addEventListener('abort', () => clearInterval(trimming), { once: true });
     while (!signal.aborted) {
       const socket = await connectInTurn(this.#folder.events, signal).catch(() => undefined);
       if (socket !== undefined) {

@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ImageError, StoreError, storeError } from '@gantry/disk';
+import { ImageError, StoreError } from '@gantry/disk';
 import { type Hardware, hardwareOf } from '../../descriptors/virtualbox/hardware.ts';
 import { attachOptions, controllerOptions, modifyOptions } from '../../descriptors/virtualbox/script.ts';
 import { Losses } from '../../losses.ts';
@@ -17,6 +17,7 @@ import type {
   MachineStatus,
   StopRequest,
 } from '../driver.ts';
+import { consoleOf } from '../serial-log.ts';
 import { machineReadable, runVBoxManage } from './vboxmanage.ts';
 
 export interface VirtualBoxDriverOptions {
@@ -114,7 +115,8 @@ export class VirtualBoxDriver implements HypervisorDriver {
     for (let pressAgainMs = 0; ; ) {
       signal?.throwIfAborted();
       const { state } = await this.status(id);
-      if (state === 'stopped' || state === 'crashed') return 'graceful';
+      if (state === 'stopped') return 'graceful';
+      if (state === 'crashed') return 'forced';
       if (Date.now() >= endMs) break;
       if (Date.now() >= pressAgainMs) {
         // A guest that stands still hears nothing.
@@ -124,7 +126,13 @@ export class VirtualBoxDriver implements HypervisorDriver {
       }
       await delay(POLL_MS, undefined, { signal });
     }
-    await this.#run('controlvm', id, 'poweroff');
+    try {
+      await this.#run('controlvm', id, 'poweroff');
+    } catch (error) {
+      // It ended by itself meanwhile.
+      if ((await this.status(id)).state !== 'stopped') throw error;
+      return 'graceful';
+    }
     return 'forced';
   }
 
@@ -156,25 +164,7 @@ export class VirtualBoxDriver implements HypervisorDriver {
   async console(id: string): Promise<MachineConsole> {
     await this.#info(id);
     const path = this.#serialLog(id);
-    const lengthBytes = await stat(path).then(
-      ({ size }) => size,
-      () => 0,
-    );
-    return {
-      lengthBytes,
-      async read(offset, length) {
-        const handle = await open(path).catch((error) => {
-          throw storeError(error, path);
-        });
-        try {
-          const bytes = new Uint8Array(length);
-          const { bytesRead } = await handle.read(bytes, 0, length, offset);
-          return bytes.subarray(0, bytesRead);
-        } finally {
-          await handle.close();
-        }
-      },
-    };
+    return consoleOf(path);
   }
 
   async openConsole(id: string): Promise<Duplex> {
@@ -361,10 +351,11 @@ function placeOf(info: ReadonlyMap<string, string>, path: string) {
 }
 
 function requireId(id: string): string {
-  if (/^[\w-][\w.-]{0,63}$/.test(id)) return id;
-  throw new ImageError('IMAGE_OPTION', `${JSON.stringify(id)} is no id of a machine`, {
+  // VBoxManage would take one that begins with - for an option.
+  if (/^\w[\w.-]{0,63}$/.test(id)) return id;
+  throw new ImageError('IMAGE_OPTION', `${JSON.stringify(id)} is no id of a machine of VirtualBox`, {
     structure: 'machine id',
-    hint: 'use up to 64 letters, digits, -, _ and ., no . first',
+    hint: 'use up to 64 letters, digits, -, _ and ., no - and no . first',
   });
 }
 

@@ -2,7 +2,7 @@
  * Answers as VBoxManage 7.0 does, by a table of its verbs and options (its manual, chapter 8), and keeps what machines
  * are in a file: `node vboxmanage.testkit.ts STATE-FILE VERB …`. No guest runs. A word that the table lacks is an error.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 
@@ -53,6 +53,7 @@ const controls: readonly string[] = [
 
 const [stateFile = '', ...words] = process.argv.slice(2);
 const vms: Record<string, Vm> = existsSync(stateFile) ? JSON.parse(readFileSync(stateFile, 'utf8')) : {};
+const before: string = JSON.stringify(vms);
 
 function fail(message: string): never {
   process.stderr.write(`VBoxManage: error: ${message}\n`);
@@ -207,5 +208,9 @@ function run([verb = '', name = '', ...rest]: readonly string[]): string {
 
 const output = run(words);
 if (Object.keys(vms).length === 0) rmSync(stateFile, { force: true });
-else writeFileSync(stateFile, JSON.stringify(vms));
+else if (JSON.stringify(vms) !== before) {
+  // Others look meanwhile.
+  writeFileSync(`${stateFile}.${process.pid}`, JSON.stringify(vms));
+  renameSync(`${stateFile}.${process.pid}`, stateFile);
+}
 process.stdout.write(output);

@@ -28,8 +28,10 @@ export function screenRoutes(screens: Screens): FastifyPluginAsyncZod {
       async handler(request, reply) {
         const { instanceId } = request.params;
         const source = await screens.serialLog(request.principal, instanceId);
-        const etag = `${instanceId}-${source.lengthBytes}`;
-        return sendSource(request, reply, source, { etag, lastModifiedMs: Date.now() });
+        const { startBytes, lengthBytes } = source;
+        const etag = `${instanceId}-${startBytes}-${lengthBytes}`;
+        const headers = { 'gantry-log-start': String(startBytes) };
+        return sendSource(request, reply, source, { etag, lastModifiedMs: Date.now(), headers });
       },
     });
     app.get(
