@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { convert, fileSink, storeError } from '@gantry/disk';
+import type { HypervisorDriver } from '@gantry/machine';
 import type { Context } from '../../../context.ts';
 import { targetPath } from '../../../output/target-file.ts';
 import { type DriverOptions, withDriver } from './drivers.ts';
@@ -11,6 +12,9 @@ interface CaptureOptions extends DriverOptions {
   readonly reboot?: boolean;
   readonly grace: number;
 }
+
+/** Begins the ids of captures that a command has taken; the number of its process follows. */
+const OWN = 'command-';
 
 export async function run(
   context: Context,
@@ -22,7 +26,13 @@ export async function run(
     throw storeError(error, folder);
   });
   await withDriver(context, options, async (driver) => {
-    const request = { captureId: randomUUID(), reboot, graceMs: grace * 1000, signal };
+    await releaseLeft(driver, id);
+    const request = {
+      captureId: `${OWN}${process.pid}-${randomUUID()}`,
+      reboot,
+      graceMs: grace * 1000,
+      signal,
+    };
     const capture = await driver.capture(id, request);
     try {
       const files: string[] = [];
@@ -43,4 +53,23 @@ export async function run(
       await capture.release();
     }
   });
+}
+
+/** Lets go of what a command that was killed has left: nobody reads it, and it grows with what the guest writes. */
+async function releaseLeft(driver: HypervisorDriver, id: string): Promise<void> {
+  for (const captureId of await driver.captures(id)) {
+    const [, pid] = /^command-(\d+)-/.exec(captureId) ?? [];
+    if (pid !== undefined && !isAlive(Number(pid))) await driver.releaseCapture(id, captureId);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    // Sends nothing.
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // That of another user is there, and may not be asked.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { QemuDriver } from '@gantry/machine';
 import { gantry, temporaryFolder } from '../../../command.testkit.ts';
 import { bootDisk, descriptorOf } from '../machine.testkit.ts';
 
@@ -26,6 +28,14 @@ test('a machine is defined, started, captured, stopped and undefined, a command 
   const captured = await told('capture', 'tug', join(folder, 'captured'), '--format', 'raw');
   assert.equal(captured.consistency, 'crash');
   assert.ok((await readFile(captured.files[0])).equals(content));
+  // A command that was killed lets go of nothing; the next one does, but not of what lives or is another's.
+  const driver = new QemuDriver({ folder: machines });
+  const dead = spawnSync(process.execPath, ['-e', '']).pid;
+  for (const captureId of [`command-${dead}-x`, `command-${process.pid}-x`, 'other'])
+    await driver.capture('tug', { captureId, reboot: false, graceMs: 0 });
+  await told('capture', 'tug', join(folder, 'captured'), '--format', 'raw');
+  assert.deepEqual(await driver.captures('tug'), [`command-${process.pid}-x`, 'other']);
+  for (const captureId of await driver.captures('tug')) await driver.releaseCapture('tug', captureId);
   assert.deepEqual(await told('stop', 'tug', '--grace', '600'), { id: 'tug', end: 'graceful' });
   assert.deepEqual(await told('show', 'tug'), {
     id: 'tug',
