@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -32,6 +33,8 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** All of its standard output, as soon as the pattern is in it. Throws when it ends without. */
   said(pattern: RegExp): Promise<string>;
+  /** The same of its standard error. */
+  noted(pattern: RegExp): Promise<string>;
 }
 
 /** Starts the real command. */
@@ -55,18 +58,20 @@ export function startGantry(args: readonly string[], options: RunOptions = {}): 
       resolve({ code, signalName, stdoutBytes, ...texts });
     });
   });
-  const said = async (pattern: RegExp) => {
+  const heard = async (stream: Readable, chunks: readonly Buffer[], pattern: RegExp) => {
     for (;;) {
-      const text = Buffer.concat(stdout).toString();
+      const text = Buffer.concat(chunks).toString();
       if (pattern.test(text)) return text;
-      const isOver = await Promise.race([
-        once(child.stdout, 'data').then(() => false),
-        ended.then(() => true),
-      ]);
+      const isOver = await Promise.race([once(stream, 'data').then(() => false), ended.then(() => true)]);
       if (isOver) throw new Error(`${args.join(' ')} never said ${pattern}: ${JSON.stringify(await ended)}`);
     }
   };
-  return { child, ended, said };
+  return {
+    child,
+    ended,
+    said: (pattern) => heard(child.stdout, stdout, pattern),
+    noted: (pattern) => heard(child.stderr, stderr, pattern),
+  };
 }
 
 /** Runs the real command to its end. */

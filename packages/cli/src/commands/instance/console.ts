@@ -21,10 +21,8 @@ export async function run(context: Context, [idOrName]: readonly [string]): Prom
   const isTerminal = stdin.isTTY === true;
   const onAbort = () => machine.destroy();
   signal.addEventListener('abort', onAbort, { once: true });
-  if (isTerminal) {
-    progress.note('connected to the first serial port; Ctrl-] leaves it');
-    stdin.setRawMode(true);
-  }
+  progress.note(`connected to the first serial port${isTerminal ? '; Ctrl-] leaves it' : ''}`);
+  if (isTerminal) stdin.setRawMode(true);
   try {
     await Promise.race([pipeline(typedUntil(stdin, isTerminal), machine), shown(machine)]);
   } catch (error) {

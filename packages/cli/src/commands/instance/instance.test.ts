@@ -111,6 +111,7 @@ test('screen and console go through the service, and a volume is attached meanwh
   );
 
   const talk = service.start(['instance', 'console', 'seen'], { stdin: 'pipe' });
+  await talk.noted(/connected/);
   await service.done('instance', 'reset', 'seen', '--force', '--wait');
   await talk.said(/raft is up/);
   talk.child.stdin?.end();
