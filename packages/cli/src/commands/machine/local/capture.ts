@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { convert, fileSink, storeError } from '@gantry/disk';
+import { convert, fileSink, StoreError, storeError } from '@gantry/disk';
 import type { HypervisorDriver } from '@gantry/machine';
 import type { Context } from '../../../context.ts';
 import { targetPath } from '../../../output/target-file.ts';
@@ -25,6 +25,7 @@ export async function run(
   await mkdir(folder, { recursive: true }).catch((error) => {
     throw storeError(error, folder);
   });
+  await requireNoDisks(folder);
   await withDriver(context, options, async (driver) => {
     await releaseLeft(driver, id);
     const request = {
@@ -52,6 +53,16 @@ export async function run(
     } finally {
       await capture.release();
     }
+  });
+}
+
+/** What would be replaced may be a disk of the very machine, to which its guest would write no more. */
+async function requireNoDisks(folder: string): Promise<void> {
+  const found = (await readdir(folder)).find((name) => /^disk\d+\./.test(name));
+  if (found === undefined) return;
+  throw new StoreError('STORE_EXISTS', `${join(folder, found)} exists already, and may be a disk in use`, {
+    where: join(folder, found),
+    hint: 'capture into a folder of its own',
   });
 }
 

@@ -28,12 +28,14 @@ test('a machine is defined, started, captured, stopped and undefined, a command 
   const captured = await told('capture', 'tug', join(folder, 'captured'), '--format', 'raw');
   assert.equal(captured.consistency, 'crash');
   assert.ok((await readFile(captured.files[0])).equals(content));
+  const over = await gantry(['machine', 'capture', 'tug', join(folder, 'captured'), '--folder', machines]);
+  assert.match(over.stderr, /disk0\.raw exists already/);
   // A command that was killed lets go of nothing; the next one does, but not of what lives or is another's.
   const driver = new QemuDriver({ folder: machines });
   const dead = spawnSync(process.execPath, ['-e', '']).pid;
   for (const captureId of [`command-${dead}-x`, `command-${process.pid}-x`, 'other'])
     await driver.capture('tug', { captureId, reboot: false, graceMs: 0 });
-  await told('capture', 'tug', join(folder, 'captured'), '--format', 'raw');
+  await told('capture', 'tug', join(folder, 'again'), '--format', 'raw');
   assert.deepEqual(await driver.captures('tug'), [`command-${process.pid}-x`, 'other']);
   for (const captureId of await driver.captures('tug')) await driver.releaseCapture('tug', captureId);
   assert.deepEqual(await told('stop', 'tug', '--grace', '600'), { id: 'tug', end: 'graceful' });
