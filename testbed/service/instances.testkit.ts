@@ -34,7 +34,14 @@ export class Machinery {
     const folder = temporaryFolder('vm');
     const shapes = join(folder.path, 'shapes.json');
     const tiny = { name: 'tiny', architecture: 'x86_64', ocpus: 0.5, memoryInGBs: 0.0625 };
-    writeFileSync(shapes, JSON.stringify([tiny, { ...tiny, name: 'arm', architecture: 'aarch64' }]));
+    writeFileSync(
+      shapes,
+      JSON.stringify([
+        tiny,
+        { ...tiny, name: 'arm', architecture: 'aarch64' },
+        { ...tiny, name: 'small', memoryInGBs: 0.1875 },
+      ]),
+    );
     const all = ['--shapes', shapes, ...flags];
     const service = await ServiceProcess.start(join(folder.path, 'data'), [], all);
     const machinery = new Machinery(folder.path, all, service);

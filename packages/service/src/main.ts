@@ -154,7 +154,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       },
       ...compute.lanes,
     ]);
-    const jobs = new Jobs(queue, access);
+    const jobs = new Jobs(queue, access, compute.permitRetry);
     const idempotency = new Idempotency(database.kysely);
     await idempotency.forgetUnanswered();
     const oci = await ociApi({

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { Database } from '../db/database.ts';
 import { completeImage } from '../db/repositories/images.ts';
 import { findAnyInstance } from '../db/repositories/instances.ts';
+import { attachedVolumes } from '../db/repositories/volumes.ts';
 import type { JobContext, JobHandler } from '../jobs/handler.ts';
 import { JobCanceled } from '../jobs/interruptions.ts';
 import { goesOn } from '../jobs/job-error.ts';
@@ -22,8 +23,7 @@ const captureInput = z.object({
   images: z.array(
     z.object({
       imageId: z.string(),
-      /** Position among the disks of the machine. */
-      index: z.number(),
+      volumeId: z.string(),
       /** Of volumes that no guest has had: the image has it in common with them. */
       manifestId: z.string().optional(),
     }),
@@ -111,26 +111,45 @@ async function captureDisks(
   await context.phase('capture');
   const row = await findAnyInstance(parts.database.kysely, instanceId);
   if (row === undefined || row.deleted_at_ms !== null) throw noInstance(instanceId);
+  const disks = await indexesOf(parts, input);
   // A machine whose first start failed before it came to be known.
   if (!(await driver.list()).includes(instanceId)) await defineMachine(parts, row);
   const capture = await driver.capture(instanceId, {
     captureId: context.job.id,
     reboot: input.reboot,
     graceMs: input.graceMs,
-    disks: input.images.map(({ index }) => index),
+    disks,
     signal: context.signal,
   });
   await watch.watch(instanceId);
   try {
     requireSame(capture, before);
-    const disks = await storeDisks(parts, context, capture, before);
+    const stored = await storeDisks(parts, context, capture, before);
     context.afterSuccess(() => capture.release());
-    return completed(context, input, disks, capture);
+    return completed(context, input, stored, capture);
   } catch (error) {
     // For another attempt the driver keeps the point in time.
     if (!goesOn(error, context.signal)) await capture.release();
     throw error;
   }
+}
+
+/**
+ * Positions of the volumes among the disks of the machine as it is now: others may have come and gone since a job that
+ * is retried was asked for. Throws CONFLICT for a volume that is gone.
+ */
+async function indexesOf(
+  { database }: CaptureJobParts,
+  { instanceId, images }: CaptureInput,
+): Promise<number[]> {
+  const attached = await attachedVolumes(database.kysely, instanceId);
+  return images.map(({ volumeId }) => {
+    const index = attached.findIndex(({ volume }) => volume.id === volumeId);
+    if (index >= 0) return index;
+    throw new DomainError('CONFLICT', `the volume ${volumeId} is not attached to ${instanceId} any more`, {
+      hint: 'make the image again',
+    });
+  });
 }
 
 /** Throws STORE_CHANGED when the driver has another point in time now than the one that was begun with. */

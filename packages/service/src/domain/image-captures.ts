@@ -42,8 +42,6 @@ export interface ImageCaptureParts extends ImageParts {
 interface Captured extends AttachedVolume {
   readonly imageId: string;
   readonly name: string;
-  /** Position among the disks of the machine. */
-  readonly index: number;
 }
 
 /** Starts to make images of instances, of one point in time. */
@@ -100,7 +98,6 @@ export class ImageCaptures {
     const chosen = allVolumes ? attached : attached.slice(0, 1);
     return chosen.map((each, index) => ({
       ...each,
-      index,
       imageId: newId('img'),
       name: index === 0 ? name : `${name} (${each.volume.name})`,
     }));
@@ -119,9 +116,9 @@ export class ImageCaptures {
     const input: CaptureInput = {
       instanceId,
       imageId: captured[0]?.imageId ?? '',
-      images: captured.map(({ imageId, index, volume }) => ({
+      images: captured.map(({ imageId, volume }) => ({
         imageId,
-        index,
+        volumeId: volume.id,
         manifestId: requireContent(isUnchanged ? volume.manifest_id : null, isUnchanged, volume.id),
       })),
       manifestIds: isUnchanged ? captured.flatMap(({ volume }) => volume.manifest_id ?? []) : [],

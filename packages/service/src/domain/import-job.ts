@@ -9,7 +9,7 @@ import {
   probeFormat,
   StoreError,
 } from '@gantry/disk';
-import { inspectGuest, type LaunchProposal, proposeLaunch } from '@gantry/machine';
+import { type GuestReport, inspectGuest, type LaunchProposal, proposeLaunch } from '@gantry/machine';
 import { z } from 'zod';
 import { putImageShape } from '../db/repositories/image-shapes.ts';
 import { completeImage, findImage, insertImage } from '../db/repositories/images.ts';
@@ -292,7 +292,7 @@ async function finishImage(
 ): Promise<JsonValue> {
   const { imageId } = input;
   const { manifestId, diskDigest } = sealed;
-  const proposal = await lookedAt(parts, context, manifestId);
+  const { proposal, report } = await lookedAt(parts, context, manifestId);
   const facts = archivedFacts(disk.details, (warning) => context.log('warning', warning));
   const row = await requireRow(parts, context, input);
   const firmware = proposal.firmware === 'uefi' ? 'UEFI_64' : 'BIOS';
@@ -314,7 +314,7 @@ async function finishImage(
         now?.operating_system_version || (now?.operating_system ? '' : system.version) || '',
       launch_mode: launch.launchMode,
       launch_options_json: JSON.stringify(launch),
-      proposal_json: proposalJson(proposal),
+      proposal_json: proposalJson(proposal, report),
       capabilities_json:
         facts?.imageCapabilities === undefined ? null : JSON.stringify(facts.imageCapabilities),
     });
@@ -331,14 +331,14 @@ async function lookedAt(
   { vault }: ImportJobParts,
   context: JobContext,
   manifestId: string,
-): Promise<LaunchProposal> {
+): Promise<{ readonly proposal: LaunchProposal; readonly report: GuestReport }> {
   const stored = await vault.openManifest(manifestId);
   try {
     const report = await inspectGuest(stored, { signal: context.signal, limits: INSPECTION });
     const proposal = proposeLaunch(report);
     for (const reason of proposal.reasons) context.log('info', reason);
     for (const warning of proposal.warnings) context.log('warning', warning);
-    return proposal;
+    return { proposal, report };
   } finally {
     await stored.close();
   }

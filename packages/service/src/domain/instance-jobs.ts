@@ -1,12 +1,18 @@
 import { z } from 'zod';
 import type { Database } from '../db/database.ts';
 import { findImage } from '../db/repositories/images.ts';
-import { findAnyInstance, type InstanceWithState, updateInstance } from '../db/repositories/instances.ts';
+import {
+  findAnyInstance,
+  type InstanceWithState,
+  notePower,
+  updateInstance,
+} from '../db/repositories/instances.ts';
 import { hasLiveJob } from '../db/repositories/jobs.ts';
 import { attachedVolumes, updateVolume } from '../db/repositories/volumes.ts';
 import type { Queries } from '../db/transactions.ts';
 import type { JobContext, JobHandler, JobHandlers } from '../jobs/handler.ts';
 import { JobCanceled } from '../jobs/interruptions.ts';
+import { LastingError } from '../jobs/job-error.ts';
 import type { JobLane } from '../jobs/lanes.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import type { JsonValue } from '../json.ts';
@@ -127,7 +133,7 @@ export async function defineMachine(parts: InstanceJobParts, row: InstanceWithSt
   const { database, machines } = parts;
   const volumes = (await attachedVolumes(database.kysely, row.id)).map(({ volume }) => volume);
   const image = await findImage(database.kysely, row.tenancy_id, row.image_id ?? '');
-  const machine = machineOf(factsOf(parts, row, volumes, image?.operating_system));
+  const machine = machineOf(factsOf(parts, row, volumes, image));
   await machines.require().driver.define(row.id, machine);
 }
 
@@ -138,7 +144,12 @@ async function bringUp(parts: InstanceJobParts, context: JobContext, row: Instan
   const isKnown = (await driver.list()).includes(id);
   const state = isKnown ? (await driver.status(id)).state : 'stopped';
   if (state !== 'running' && state !== 'paused') await defineMachine(parts, row);
-  await driver.start(id, context.signal);
+  try {
+    await driver.start(id, context.signal);
+  } catch (error) {
+    // What QEMU says against a machine it says again: whoever wants it starts it anew.
+    throw new LastingError(error);
+  }
   context.log('info', `${driver.kind} runs it: ${row.cpu_count} CPUs, ${row.memory_bytes} bytes of memory`);
 }
 
@@ -226,6 +237,8 @@ function terminateHandler(parts: InstanceJobParts): JobHandler {
     await context.phase('stop');
     await driver.undefine(instanceId);
     watch.forget(instanceId);
+    // So it is from now on, also when the job is canceled before its end.
+    await notePower(database.kysely, instanceId, { power_state: 'STOPPED', power_reason: null });
     await context.phase('volumes');
     const removed: string[] = [];
     context.atSuccess(async (transaction) => {

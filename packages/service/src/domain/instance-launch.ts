@@ -9,7 +9,7 @@ import type { LaunchOptionsInput } from './launch-options.ts';
 import { requireVirtualShape } from './launch-rules.ts';
 import { requireShape, type Shape, type ShapeConfig, type ShapeRequest, shapeConfigOf } from './shapes.ts';
 import type { Tags } from './tags.ts';
-import type { Volumes } from './volumes.ts';
+import { VOLUME_BYTES_MAX, type Volumes } from './volumes.ts';
 
 /** What an instance shall start from. */
 export type LaunchSource =
@@ -110,6 +110,11 @@ async function startOf(
   if (sizeBytes < virtualSizeBytes) {
     throw new DomainError('INVALID', `a boot volume of ${sizeBytes} bytes is too small for this image`, {
       hint: `it needs ${virtualSizeBytes}`,
+    });
+  }
+  if (sizeBytes > Math.max(VOLUME_BYTES_MAX, virtualSizeBytes)) {
+    throw new DomainError('INVALID', `a boot volume of ${sizeBytes} bytes is not made`, {
+      hint: `it has at most ${VOLUME_BYTES_MAX}`,
     });
   }
   const { launchOptions, id: imageId } = image;

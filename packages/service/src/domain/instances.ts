@@ -220,7 +220,8 @@ export class Instances {
     options: { readonly keepsBootVolume: boolean; readonly ifMatch?: EtagList | undefined },
   ): Promise<Job> {
     const { database, machines, queue, wake } = this.#parts;
-    await this.requireRow(principal, id, 'manage');
+    const before = await this.requireRow(principal, id, 'manage');
+    if (!options.keepsBootVolume) await this.#requireMayDelete(principal, before);
     const isRun = machines.running !== undefined;
     const { job, removed } = await inTransaction(database.kysely, async (transaction) => {
       const row = await this.#locked(transaction, principal, id, options.ifMatch);
@@ -297,10 +298,30 @@ export class Instances {
     const { machines, shapes, database } = this.#parts;
     const { driver } = machines.require();
     const image = await findImage(database.kysely, row.tenancy_id, row.image_id ?? '');
-    const facts = factsOf({ shapes, machines }, row, [volume], image?.operating_system);
+    const facts = factsOf({ shapes, machines }, row, [volume], image);
     await driver.check(machineOf(facts));
     if (volume.manifest_id !== null && volume.file_state !== 'whole')
       await machines.files.requireRoom(volume.manifest_id);
+  }
+
+  /**
+   * A boot volume that was there before the instance is somebody's who may not delete it with the instance alone.
+   * Throws FORBIDDEN.
+   */
+  async #requireMayDelete(
+    principal: Principal,
+    { id, created_at_ms: createdAtMs }: InstanceRow,
+  ): Promise<void> {
+    const { database, access } = this.#parts;
+    for (const { attachment, volume } of await attachedVolumes(database.kysely, id)) {
+      if (attachment.kind !== 'boot' || volume.created_at_ms >= createdAtMs) continue;
+      if (await access.allows(principal, 'manage', 'volumes', volume.compartment_id)) continue;
+      throw new DomainError(
+        'FORBIDDEN',
+        `the volume ${volume.id} was there before the instance ${id}: to delete it needs the grant to manage volumes`,
+        { hint: 'keep the boot volume' },
+      );
+    }
   }
 
   async #terminateRecord(

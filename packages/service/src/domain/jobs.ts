@@ -1,6 +1,7 @@
 import type { Principal } from '../auth/tokens.ts';
 import type { Page } from '../db/page.ts';
 import type { JobListing, JobLogListing, JobResource } from '../db/repositories/jobs.ts';
+import type { Queries } from '../db/transactions.ts';
 import type { Job, JobLogLine } from '../jobs/job.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import type { Access, Resource } from './access.ts';
@@ -15,16 +16,27 @@ const resources: Readonly<Record<string, Resource>> = {
 };
 
 /**
+ * Whether the principal may have a job done again now, as if it were asked for anew; undefined for a job that nothing
+ * stands against. Throws why not, in the transaction that queues it what only that can tell.
+ */
+export type RetryPermit = (
+  principal: Principal,
+  job: Job,
+) => Promise<((transaction: Queries) => Promise<void>) | undefined>;
+
+/**
  * Jobs as their users see them: everybody the own ones, administrators all of the tenancy, others those in
  * compartments where they may inspect what the job is about.
  */
 export class Jobs {
   readonly #queue: JobQueue;
   readonly #access: Access;
+  readonly #permitRetry: RetryPermit;
 
-  constructor(queue: JobQueue, access: Access) {
+  constructor(queue: JobQueue, access: Access, permitRetry: RetryPermit) {
     this.#queue = queue;
     this.#access = access;
+    this.#permitRetry = permitRetry;
   }
 
   async list(principal: Principal, listing: Omit<JobListing, 'tenancyId' | 'visibleTo'>): Promise<Page<Job>> {
@@ -60,10 +72,14 @@ export class Jobs {
     return this.#queue.cancel(principal.tenancyId, id);
   }
 
-  /** Throws NOT_FOUND, FORBIDDEN, and CONFLICT for a job that neither failed nor was canceled. */
+  /**
+   * Throws NOT_FOUND, FORBIDDEN, and CONFLICT for a job that neither failed nor was canceled, and for one whose instance
+   * another job works on.
+   */
   async retry(principal: Principal, id: string): Promise<Job> {
-    await this.#require(principal, 'manage', id);
-    return this.#queue.retry(principal.tenancyId, id);
+    const job = await this.#require(principal, 'manage', id);
+    const permit = await this.#permitRetry(principal, job);
+    return this.#queue.retry(principal.tenancyId, id, permit);
   }
 
   async #require(principal: Principal, verb: 'inspect' | 'manage', id: string): Promise<Job> {

@@ -1,4 +1,4 @@
-import type { LaunchProposal } from '@gantry/machine';
+import type { GuestReport, LaunchProposal } from '@gantry/machine';
 import { z } from 'zod';
 import type { ImageRow } from '../db/schema.ts';
 
@@ -6,6 +6,8 @@ const schema = z.object({
   boots: z.enum(['yes', 'no', 'unknown']),
   architecture: z.string(),
   launchMode: z.string(),
+  /** What the hardware clock shall hold; where nothing was noted, the name of the system says. */
+  clock: z.enum(['utc', 'local']).optional(),
   warnings: z.array(z.string()),
 });
 /** What an import saw on the disk of an image, as far as launches go by it. */
@@ -17,6 +19,18 @@ export function seenGuest(row: Pick<ImageRow, 'proposal_json'> | undefined): See
 }
 
 /** As the image's row keeps it. */
-export function proposalJson({ boots, architecture, launchMode, warnings }: LaunchProposal): string {
-  return JSON.stringify({ boots, architecture, launchMode, warnings: [...warnings] } satisfies SeenGuest);
+export function proposalJson(
+  { boots, architecture, launchMode, clock, warnings }: LaunchProposal,
+  { operatingSystems: [system] }: Pick<GuestReport, 'operatingSystems'>,
+): string {
+  // What is proposed for want of anything better is no more than the name of the system says.
+  const isKnown = system?.windows?.clock?.holds !== undefined;
+  const seen: SeenGuest = {
+    boots,
+    architecture,
+    launchMode,
+    ...(isKnown && { clock }),
+    warnings: [...warnings],
+  };
+  return JSON.stringify(seen);
 }

@@ -8,13 +8,15 @@ import { hasLiveJob } from '../db/repositories/jobs.ts';
 import {
   attachedVolumes,
   endAttachment,
+  findAttachment,
   findVolume,
   insertVolumeAttachment,
 } from '../db/repositories/volumes.ts';
+import type { VolumeRow } from '../db/schema.ts';
 import { inTransaction, type Queries } from '../db/transactions.ts';
-import type { JobHandler, JobHandlers } from '../jobs/handler.ts';
+import type { JobContext, JobHandler, JobHandlers } from '../jobs/handler.ts';
 import type { Job } from '../jobs/job.ts';
-import { goesOn } from '../jobs/job-error.ts';
+import { goesOn, LastingError } from '../jobs/job-error.ts';
 import type { JobQueue } from '../jobs/queue.ts';
 import { dataDiskOf } from '../machines/instance-machine.ts';
 import type { Machines } from '../machines/machines.ts';
@@ -147,6 +149,8 @@ export class VolumeAttachments {
           },
         ],
         input: { instanceId, volumeId, attachmentId: id },
+        // The volume is taken from now on: an attachment that is canceled before it began lets go of it.
+        checkpoint: kind === 'volume-attach' ? {} : undefined,
       },
       transaction,
     );
@@ -162,28 +166,64 @@ export function attachmentHandlers(parts: InstanceJobParts): JobHandlers {
 function attachHandler(parts: InstanceJobParts): JobHandler {
   return async (context) => {
     const { instanceId, volumeId, attachmentId } = attachmentInput.parse(context.input);
-    const { database, machines } = parts;
-    const { driver } = machines.require();
-    await context.phase('attach');
+    const { database } = parts;
+    const row = await requireLive(parts, instanceId);
+    const attachment = await findAttachment(database.kysely, attachmentId);
+    if (attachment === undefined || attachment.detached_at_ms !== null)
+      throw new DomainError('CONFLICT', `the volume attachment ${attachmentId} has ended`);
+    const volume = await findVolume(database.kysely, row.tenancy_id, volumeId);
     try {
-      const row = await requireLive(parts, instanceId);
-      const volume = await findVolume(database.kysely, row.tenancy_id, volumeId);
+      await context.phase('attach');
       if (volume === undefined || volume.deleted_at_ms !== null)
         throw new DomainError('NOT_FOUND', `there is no volume ${volumeId}`);
-      // A machine that is not known yet gets all of its volumes with its first start.
-      if ((await driver.list()).includes(instanceId)) {
-        const made = await machines.files.make(volume);
-        const image = await findImage(database.kysely, row.tenancy_id, row.image_id ?? '');
-        const facts = factsOf(parts, row, [made], image?.operating_system);
-        await driver.attachDisk(instanceId, dataDiskOf(machines.files.fileOf(made), facts), context.signal);
-        if (row.power_state === 'RUNNING') fillAfterwards(parts, context, row);
-      }
+      await putIn(parts, context, row, volume);
     } catch (error) {
-      if (!goesOn(error, context.signal)) await endAttachment(database.kysely, attachmentId, Date.now());
+      if (!goesOn(error, context.signal) && (await isOut(parts, context, instanceId, volume)))
+        await endAttachment(database.kysely, attachmentId, Date.now());
       throw error;
     }
     return { attachmentId };
   };
+}
+
+/** A machine that is not known yet gets all of its volumes with its first start. */
+async function putIn(
+  parts: InstanceJobParts,
+  context: JobContext,
+  row: InstanceWithState,
+  volume: VolumeRow,
+): Promise<void> {
+  const { database, machines } = parts;
+  const { driver } = machines.require();
+  if (!(await driver.list()).includes(row.id)) return;
+  const made = await machines.files.make(volume);
+  const image = await findImage(database.kysely, row.tenancy_id, row.image_id ?? '');
+  const disk = dataDiskOf(machines.files.fileOf(made), factsOf(parts, row, [made], image));
+  try {
+    await driver.attachDisk(row.id, disk, context.signal);
+  } catch (error) {
+    throw new LastingError(error);
+  }
+  if (row.power_state === 'RUNNING') fillAfterwards(parts, context, row);
+}
+
+/** Whether the machine has nothing of the volume: what an attempt before has put in is taken out. */
+async function isOut(
+  { machines }: InstanceJobParts,
+  context: JobContext,
+  instanceId: string,
+  volume: VolumeRow | undefined,
+): Promise<boolean> {
+  const { driver } = machines.require();
+  if (volume === undefined || !(await driver.list()).includes(instanceId)) return true;
+  try {
+    await driver.detachDisk(instanceId, machines.files.fileOf(volume).path);
+    return true;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    context.log('warning', `the volume ${volume.id} stays attached: ${why}`);
+    return false;
+  }
 }
 
 function detachHandler(parts: InstanceJobParts): JobHandler {

@@ -82,7 +82,7 @@ export interface VolumeParts {
 }
 
 /** OCI's largest volume. */
-const SIZE_BYTES_MAX: number = 32 * 1024 ** 4;
+export const VOLUME_BYTES_MAX: number = 32 * 1024 ** 4;
 
 type InCompartment<Listing> = Omit<Listing, 'tenancyId' | 'compartmentIds'> & {
   readonly compartmentId?: string | undefined;
@@ -285,9 +285,9 @@ function noVolume(id: string): DomainError {
 /** Throws INVALID for an empty volume without a size, and for one that its image does not fit into. */
 function requireVolumeSize(asked: number | undefined, contentBytes: number | undefined): number {
   const sizeBytes = wholeSectors(asked ?? contentBytes ?? 0);
-  if (sizeBytes > 0 && sizeBytes <= SIZE_BYTES_MAX && sizeBytes >= (contentBytes ?? 0)) return sizeBytes;
+  if (sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX && sizeBytes >= (contentBytes ?? 0)) return sizeBytes;
   throw new DomainError('INVALID', `a volume of ${sizeBytes} bytes is not made`, {
-    hint: `it has 1 to ${SIZE_BYTES_MAX} bytes, and at least ${contentBytes ?? 1}`,
+    hint: `it has 1 to ${VOLUME_BYTES_MAX} bytes, and at least ${contentBytes ?? 1}`,
   });
 }
 

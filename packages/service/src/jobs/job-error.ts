@@ -4,9 +4,18 @@ import { DomainError, refusedByDatabase } from '../domain/errors.ts';
 import { LeaseLost, WorkerStopping } from './interruptions.ts';
 import type { JobError } from './job.ts';
 
+/** Wraps an error that the same again would not get past, whatever its code says elsewhere. */
+export class LastingError extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.name = 'LastingError';
+  }
+}
+
 /** What a job's user is told about the error that its handler threw. Nothing of an error that we did not foresee. */
 export function toJobError(thrown: unknown): JobError {
-  const error = refusedByDatabase(thrown) ?? thrown;
+  const told = thrown instanceof LastingError ? thrown.cause : thrown;
+  const error = refusedByDatabase(told) ?? told;
   if (error instanceof ImageError || error instanceof StoreError || error instanceof DomainError) {
     return { code: error.code, message: error.message, hint: error.hint ?? null };
   }

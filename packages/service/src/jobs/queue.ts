@@ -38,6 +38,8 @@ export interface NewJob {
   readonly resources?: readonly JobResource[] | undefined;
   /** What its handler works from. No secrets: rows are read by many. */
   readonly input: JsonValue;
+  /** Of a job whose creation has done something already: its handler undoes that when it is canceled while it waits. */
+  readonly checkpoint?: JsonValue | undefined;
 }
 
 export interface ClaimRequest {
@@ -171,18 +173,19 @@ export class JobQueue {
   }
 
   /**
-   * Queues a failed or canceled job again; it goes on from its checkpoint. Throws NOT_FOUND, and CONFLICT for
-   * a job in another state.
+   * Queues a failed or canceled job again; it goes on from its checkpoint. `permit` throws, in the transaction that does
+   * it, when that may not be. Throws NOT_FOUND, and CONFLICT for a job in another state.
    */
-  async retry(tenancyId: string, id: string): Promise<Job> {
+  async retry(tenancyId: string, id: string, permit?: (transaction: Queries) => Promise<void>): Promise<Job> {
     const nowMs = this.#now();
-    const row = await this.#change(tenancyId, id, (transaction, before) => {
+    const row = await this.#change(tenancyId, id, async (transaction, before) => {
       if (before.state !== 'failed' && before.state !== 'canceled') {
         const hint = isTerminal(before.state) ? 'make a new job' : 'cancel it first, or wait for its end';
         throw new DomainError('CONFLICT', `job ${id} is ${before.state}: there is nothing to retry`, {
           hint,
         });
       }
+      await permit?.(transaction);
       return updateJob(transaction, id, {
         state: 'queued',
         error_json: null,
@@ -252,7 +255,7 @@ function newRow(job: NewJob, nowMs: number): JobRow {
     state: 'queued',
     phase: '',
     input_json: JSON.stringify(job.input),
-    checkpoint_json: null,
+    checkpoint_json: job.checkpoint === undefined ? null : JSON.stringify(job.checkpoint),
     result_json: null,
     error_json: null,
     done_bytes: 0,

@@ -5,6 +5,7 @@ import {
   type DefinedMachine,
   type LaunchOptions,
   launchHardware,
+  type Machine,
   type Nic,
 } from '@gantry/machine';
 import type { VolumeFile } from './volume-files.ts';
@@ -23,6 +24,8 @@ export interface InstanceFacts {
   readonly memoryBytes: number;
   readonly launchOptions: LaunchOptions | undefined;
   readonly operatingSystem: string;
+  /** What the guest takes the hardware's clock for, where its disk says so. */
+  readonly clock?: Machine['clock'] | undefined;
   readonly network: InstanceNetwork;
   /** The first is what it starts from. */
   readonly volumes: readonly VolumeFile[];
@@ -35,7 +38,6 @@ export function machineOf(facts: InstanceFacts): DefinedMachine {
   // No ARM board has a BIOS, IDE or an E1000 that its guests would look for.
   const isX86 = architecture === 'x86_64';
   const [boot, ...others] = facts.volumes;
-  const isWindows = /windows/i.test(operatingSystem);
   return {
     name,
     uuid: uuidOf(id),
@@ -43,8 +45,7 @@ export function machineOf(facts: InstanceFacts): DefinedMachine {
     firmware: isX86 ? hardware.firmware : 'uefi',
     cpuCount,
     memoryBytes,
-    // Windows takes the hardware's clock for the time of its place, unless its registry says otherwise.
-    clock: isWindows ? 'local' : 'utc',
+    clock: facts.clock ?? usualClock(operatingSystem),
     ...(operatingSystem !== '' && { guestOs: { name: operatingSystem } }),
     disks: [
       ...(boot === undefined
@@ -61,6 +62,11 @@ export function machineOf(facts: InstanceFacts): DefinedMachine {
     nics: [nicOf(facts, isX86 ? hardware.nicModel : 'virtio')],
     graphics: { kind: 'vnc' },
   };
+}
+
+/** Windows takes the hardware's clock for the time of its place, unless its registry says otherwise. */
+function usualClock(operatingSystem: string): 'utc' | 'local' {
+  return /windows/i.test(operatingSystem) ? 'local' : 'utc';
 }
 
 /** A volume beside the one that the machine starts from. */

@@ -106,6 +106,10 @@ export async function sumOfVolumes(queries: Queries): Promise<number> {
   return Number(bytes ?? 0);
 }
 
+export function findAttachment(queries: Queries, id: string): Promise<VolumeAttachmentRow | undefined> {
+  return queries.selectFrom('volume_attachments').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
 /** Marks an attachment as ended. */
 export async function endAttachment(queries: Queries, id: string, nowMs: number): Promise<void> {
   await queries
