@@ -255,6 +255,43 @@ test("no route lets a stranger see or change what is another's", async (t) => {
     }),
   );
 
+  await t.test('as a websocket, with whatever token or ticket', () =>
+    requireNothing(siege, async () => {
+      const { instanceId = '' } = await nativeNames(siege);
+      const open = (kind: string, query: string, token?: string) =>
+        siege.send('GET', `/api/v1/instances/${instanceId}/${kind}${query}`, {
+          connection: 'Upgrade',
+          upgrade: 'websocket',
+          'sec-websocket-version': '13',
+          'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+          ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        });
+      const answers: { what: string; answer: Answer }[] = [];
+      const statusOf = async (what: string, status: number, opening: Promise<Answer>) => {
+        const answer = await opening;
+        assert.equal(answer.status, status, `${what}: ${answer.text}`);
+        answers.push({ what, answer });
+      };
+      for (const kind of ['screen', 'console']) {
+        await statusOf(`${kind} without a token`, 401, open(kind, ''));
+        await statusOf(`${kind} with a token that nobody has`, 401, open(kind, '', 'gantry_x'));
+        await statusOf(`${kind} with a ticket that nobody has`, 401, open(kind, `?ticket=${'x'.repeat(43)}`));
+        for (const { token } of [foreigner, nobody])
+          await statusOf(`${kind} of another`, 404, open(kind, '', token));
+        const path = `/instances/${instanceId}/screen-tickets`;
+        const ticket = async () => (await siege.json(siege.victim, 'POST', path, { kind })).ticket;
+        const once = await ticket();
+        // Good tickets and tokens come as far as to the hypervisor that is not there.
+        await statusOf(`${kind} with a ticket`, 409, open(kind, `?ticket=${once}`));
+        await statusOf(`${kind} with a used ticket`, 401, open(kind, `?ticket=${once}`));
+        const other = kind === 'screen' ? 'console' : 'screen';
+        await statusOf('a ticket of the other kind', 401, open(other, `?ticket=${await ticket()}`));
+        await statusOf(`${kind} of the owner`, 409, open(kind, '', siege.victim.token));
+      }
+      return answers;
+    }),
+  );
+
   await t.test('while their owner reads all of it', async () => {
     for (const route of signedRoutes.filter(
       ({ method, path }) => method === 'GET' && !NOT_THERE.has(path) && !path.includes('('),

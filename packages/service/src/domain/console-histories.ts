@@ -5,13 +5,16 @@ import type { Page } from '../db/page.ts';
 import {
   type ConsoleHistoryListing,
   type ConsoleHistorySummary,
+  countConsoleHistories,
   deleteConsoleHistory,
   findConsoleHistory,
   insertConsoleHistory,
   listConsoleHistories,
   readConsoleHistory,
 } from '../db/repositories/console-histories.ts';
+import { lockInstance } from '../db/repositories/instances.ts';
 import type { GrantVerb } from '../db/schema.ts';
+import { inTransaction } from '../db/transactions.ts';
 import type { Access } from './access.ts';
 import { noCompartment } from './compartments.ts';
 import { DomainError } from './errors.ts';
@@ -43,6 +46,8 @@ interface ConsoleHistoryParts {
 
 /** "up to a megabyte" of the most recent output (OCI's reference, CaptureConsoleHistory). */
 const CONTENT_BYTES_MAX: number = 1024 * 1024;
+/** Of one instance: they stand in the catalogue. */
+const HISTORIES_MAX = 64;
 
 /** Keeps what serial ports said when somebody asks for it. */
 export class ConsoleHistories {
@@ -52,7 +57,7 @@ export class ConsoleHistories {
     this.#parts = parts;
   }
 
-  /** Throws NOT_FOUND, FORBIDDEN, and CONFLICT for an instance that was never started. */
+  /** Throws NOT_FOUND, FORBIDDEN, CONFLICT for an instance that was never started, and QUOTA. */
   async capture(
     principal: Principal,
     request: {
@@ -79,7 +84,14 @@ export class ConsoleHistories {
       version: 1,
       created_at_ms: Date.now(),
     };
-    await insertConsoleHistory(database.kysely, { ...row, content });
+    await inTransaction(database.kysely, async (transaction) => {
+      await lockInstance(transaction, principal.tenancyId, instance.id);
+      if ((await countConsoleHistories(transaction, instance.id)) >= HISTORIES_MAX)
+        throw new DomainError('QUOTA', `the instance ${instance.id} has ${HISTORIES_MAX} console histories`, {
+          hint: 'delete some of them',
+        });
+      await insertConsoleHistory(transaction, { ...row, content });
+    });
     return toHistory(row);
   }
 

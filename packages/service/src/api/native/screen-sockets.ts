@@ -15,6 +15,8 @@ const PATH = /^\/api\/v1\/instances\/([^/?]+)\/(screen|console)(?:\?.*)?$/;
 const MESSAGE_BYTES_MAX: number = 1024 * 1024;
 /** Of this service together: each holds two connections and their buffers. */
 const CONNECTIONS_MAX = 256;
+/** What others cannot be kept from. */
+const CONNECTIONS_OF_TENANCY_MAX = 64;
 /** A viewer that is gone without a word is found out in twice this time. */
 const PING_MS = 30_000;
 
@@ -32,6 +34,8 @@ export function asksForScreen({ url = '', headers }: IncomingMessage): boolean {
 /** Screens and consoles of instances as websockets: the bytes of RFB, and those of the serial port. */
 export class ScreenSockets {
   readonly #parts: ScreenSocketParts;
+  /** How many each tenancy has. */
+  readonly #taken = new Map<string, number>();
   readonly #sockets: WebSocketServer = new WebSocketServer({
     noServer: true,
     maxPayload: MESSAGE_BYTES_MAX,
@@ -67,11 +71,8 @@ export class ScreenSockets {
     const instanceId = decoded(encoded);
     requireOwnPage(request);
     const principal = await this.#principal(request, instanceId, kind as ScreenKind);
-    if (this.#sockets.clients.size >= CONNECTIONS_MAX)
-      throw new DomainError(
-        'CONFLICT',
-        `${CONNECTIONS_MAX} screens and consoles are open: that is all there are`,
-      );
+    if (socket.destroyed) return;
+    this.#take(principal, socket);
     const machine = await this.#parts.screens.open(principal, instanceId, kind as ScreenKind);
     machine.on('error', () => machine.destroy());
     socket.once('close', () => machine.destroy());
@@ -82,6 +83,22 @@ export class ScreenSockets {
     });
     // A handshake that is no websocket's ends without a conversation.
     if (socket.destroyed || socket.writableEnded) machine.destroy();
+  }
+
+  /** Until the connection ends. Throws CONFLICT when there are too many. */
+  #take({ tenancyId }: Principal, socket: Duplex): void {
+    const own = this.#taken.get(tenancyId) ?? 0;
+    const all = [...this.#taken.values()].reduce((sum, count) => sum + count, 0);
+    if (all >= CONNECTIONS_MAX || own >= CONNECTIONS_OF_TENANCY_MAX)
+      throw new DomainError('CONFLICT', `${all} screens and consoles are open, ${own} of this tenancy`, {
+        hint: `close some: there are ${CONNECTIONS_MAX}, and ${CONNECTIONS_OF_TENANCY_MAX} for each tenancy`,
+      });
+    this.#taken.set(tenancyId, own + 1);
+    socket.once('close', () => {
+      const left = (this.#taken.get(tenancyId) ?? 1) - 1;
+      if (left > 0) this.#taken.set(tenancyId, left);
+      else this.#taken.delete(tenancyId);
+    });
   }
 
   async #principal(request: IncomingMessage, instanceId: string, kind: ScreenKind): Promise<Principal> {

@@ -21,6 +21,15 @@ export async function insertConsoleHistory(queries: Queries, row: ConsoleHistory
   await queries.insertInto('console_histories').values(row).execute();
 }
 
+export async function countConsoleHistories(queries: Queries, instanceId: string): Promise<number> {
+  const { count } = await queries
+    .selectFrom('console_histories')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('instance_id', '=', instanceId)
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
+
 export function findConsoleHistory(
   queries: Queries,
   tenancyId: string,
