@@ -366,7 +366,8 @@ export class QemuDriver implements HypervisorDriver {
       await killProcess(folder);
       await isGoneWithin(folder, KILLED_MS);
       await rm(folder.definition, { force: true });
-      await rm(folder.path, { recursive: true, force: true });
+      // Whoever waits may make a socket meanwhile.
+      await rm(folder.path, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
     });
   }
 

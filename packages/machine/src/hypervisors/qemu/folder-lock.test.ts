@@ -41,6 +41,21 @@ test('of many that want it at once each gets it, never two together', async (t) 
   await Promise.all(turns);
 });
 
+test('who waits for a folder that is removed keeps the next one out', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gantry-lock-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const first = await lockFolder(folder, { purpose: 'it is removed' });
+  const waiting = lockFolder(folder, { purpose: 'it is made' });
+  // The one that waits has its socket here now and then.
+  while ((await readdir(folder)).filter((name) => !name.startsWith('.')).length < 2);
+  await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 1 });
+  await first.release();
+  const second = await waiting;
+  const late = lockFolder(folder, { purpose: 'late', waitMs: 0 });
+  await assert.rejects(late, { code: 'STORE_REFUSED', message: /busy: it is made/ });
+  await second.release();
+});
+
 test('what a killed process holds is nobody’s', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-lock-'));
   t.after(() => rm(folder, { recursive: true, force: true }));

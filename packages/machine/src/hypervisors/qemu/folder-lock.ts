@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '@gantry/disk';
-import { connectTo, isAnswered } from './sockets.ts';
+import { codeOf, connectTo, isAnswered } from './sockets.ts';
 
 export interface LockOptions {
   /** Told to whoever wants the folder meanwhile. */
@@ -38,6 +38,8 @@ export async function lockFolder(folder: string, options: LockOptions): Promise<
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const name = `${options.isShared === true ? 's' : 'x'}${randomBytes(6).toString('base64url')}`;
     const server = await listening(folder, name, purpose);
+    // The folder was removed with what it belongs to.
+    if (server === undefined) continue;
     const release = async () => {
       await rm(join(folder, name), { force: true });
       await closed(server);
@@ -63,15 +65,22 @@ function held(folder: string, purpose: string): StoreError {
   });
 }
 
-/** It gets its name when it answers: until then others would take it for a dead one. */
-async function listening(folder: string, name: string, purpose: string): Promise<Server> {
+/** It gets its name when it answers: until then others would take it for a dead one. Undefined when the folder is gone. */
+async function listening(folder: string, name: string, purpose: string): Promise<Server | undefined> {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.end(purpose);
   });
   const arriving = join(folder, `.${name}`);
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(arriving, resolve));
-  await rename(arriving, join(folder, name));
+  try {
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(arriving, resolve));
+    await rename(arriving, join(folder, name));
+  } catch (error) {
+    if (server.listening) await closed(server);
+    if ((await stat(folder).catch(() => undefined)) === undefined || codeOf(error) === 'ENOENT')
+      return undefined;
+    throw error;
+  }
   // What is held does not keep a process from ending.
   server.unref();
   return server;
