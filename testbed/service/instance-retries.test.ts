@@ -80,3 +80,57 @@ test('a boot volume has the size of a volume at most', async (t) => {
     volumeSizeBytes: Number.MAX_SAFE_INTEGER,
   });
 });
+
+test('who may not delete volumes deletes none with an instance that has one of others', async (t) => {
+  const m = await Machinery.start(t);
+  const image = await m.image('kept', 'nothing');
+  const first = await m.launched(image.id, { materialize: true });
+  const volumeId = first.volumes[0]?.volumeId ?? '';
+  const { job } = await m.beginTermination(first.id, '?keepBootVolume=true');
+  await m.succeeded(job.id);
+  const member = await m.service.json<{ token: string; user: { id: string } }>('POST', '/users', 201, {
+    name: 'member',
+  });
+  const { compartmentId } = await m.service.json<{ compartmentId: string }>(
+    'GET',
+    `/volumes/${volumeId}`,
+    200,
+  );
+  for (const [verb, resource] of [
+    ['manage', 'instances'],
+    ['use', 'volumes'],
+    ['read', 'images'],
+  ])
+    await m.service.json('POST', `/users/${member.user.id}/grants`, 201, { verb, resource, compartmentId });
+  const ask = (method: string, path: string, body?: object) =>
+    m.service.fetch(path, {
+      method,
+      headers: {
+        authorization: `Bearer ${member.token}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+  const launch = async (source: object): Promise<string> => {
+    const answer = await ask('POST', '/instances', { ...source, compartmentId });
+    const started = (await answer.json()) as { instance: { id: string }; job: { id: string } };
+    assert.equal(answer.status, 202, JSON.stringify(started));
+    await m.succeeded(started.job.id);
+    return started.instance.id;
+  };
+  const statusOf = async (method: string, path: string) => {
+    const answer = await ask(method, path);
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  const id = await launch({ volumeId });
+  assert.equal(await statusOf('DELETE', `/instances/${id}`), 403);
+  assert.equal(await statusOf('DELETE', `/instances/${id}?keepBootVolume=true`), 202);
+  // A boot volume that came with the instance goes with it.
+  const own = await launch({ imageId: image.id });
+  assert.equal(await statusOf('DELETE', `/instances/${own}`), 202);
+  await m.inState(own, 'TERMINATED');
+  await m.inState(id, 'TERMINATED');
+  const { state } = await m.service.json<{ state: string }>('GET', `/volumes/${volumeId}`, 200);
+  assert.equal(state, 'available');
+});
