@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { ImageError, imageErrorCodes, StoreError, storeErrorCodes } from '@gantry/disk';
+import { gantry } from '../command.testkit.ts';
 import { commandErrorCodes, EXIT, exitCodeOf } from './codes.ts';
 import { CommandError } from './command-error.ts';
 import { errorCode, errorText } from './describe.ts';
@@ -15,6 +18,30 @@ test('an error says what, where, why and what to do, each on a line of its own',
   const text =
     'error[SERVICE_UNREACHABLE]: no answer\n  where: http://x\n  why: connect ECONNREFUSED\n  do: start it\n';
   assert.equal(errorText(error, false), text);
+});
+
+test('what a service that is started here refuses is no fault of the command', async () => {
+  const folder = join(tmpdir(), 'gantry-never-made');
+  for (const [flag, value, message] of [
+    ['--region', 'a b', /^error\[INVALID\]: "a b" cannot be a region's name\n/],
+    [
+      '--peer',
+      'local=http://127.0.0.1:9',
+      /^error\[INVALID\]: there are two regions local\n {2}do: .*--region/,
+    ],
+  ] as const) {
+    const { code, stderr } = await gantry([
+      'serve',
+      '--data',
+      folder,
+      '--listen',
+      '127.0.0.1:0',
+      flag,
+      value,
+    ]);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, message);
+  }
 });
 
 test('an image error names the structure and the byte', () => {

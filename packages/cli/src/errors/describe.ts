@@ -45,6 +45,10 @@ function describeError(error: unknown): Description {
     const { code, message, where, hint } = error;
     return { code, what: message, where, why: causeText(error.cause), hint };
   }
+  if (isRefusedByService(error)) {
+    const { code, message, hint } = error;
+    return { code, what: message, hint };
+  }
   return {
     code: 'INTERNAL',
     what: error instanceof Error ? error.message : String(error),
@@ -60,6 +64,13 @@ export function isImageError(error: unknown): error is ImageError {
 
 export function isStoreError(error: unknown): error is StoreError {
   return error instanceof Error && error.name === 'StoreError' && 'where' in error;
+}
+
+/** What a service that is started here does not take, such as the name of a region. */
+function isRefusedByService(
+  error: unknown,
+): error is Error & { readonly code: string; readonly hint?: string } {
+  return error instanceof Error && error.name === 'DomainError' && 'code' in error;
 }
 
 function hintWithFlag(error: ImageError): string | undefined {

@@ -36,7 +36,9 @@ export function makeRegion({ name = 'local', peers = [], realmKey }: RegionSetti
       });
     }
     if (peerName === name || known.has(peerName)) {
-      throw new DomainError('INVALID', `there are two regions ${peerName}`);
+      throw new DomainError('INVALID', `there are two regions ${peerName}`, {
+        hint: 'a service and its peers each have a name of their own: --region gives one to this service',
+      });
     }
     known.set(peerName, `${url.origin}${url.pathname.replace(/\/+$/, '')}`);
   }
