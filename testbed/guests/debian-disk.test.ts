@@ -57,13 +57,13 @@ test(
 
 test('Linux starts from it under UEFI, and ends when the power button is pressed', GUARD, async (t) => {
   const folder = await temporaryFolder(t);
-  const firmware = await findFirmware(guestMachine([], { firmware: 'uefi' }));
-  assert.ok(firmware !== undefined, 'the package ovmf brings a firmware');
-  const variablesPath = join(folder, 'variables.fd');
-  await copyFile(firmware.templatePath, variablesPath);
   const path = join(folder, 'disk.raw');
   await copyFile(await debianDisk('wait'), path);
   const machine = guestMachine([rawDisk(path, 'sata')], { firmware: 'uefi' });
+  const firmware = await findFirmware(machine);
+  assert.ok(firmware !== undefined, 'the package ovmf brings a firmware');
+  const variablesPath = join(folder, 'variables.fd');
+  await copyFile(firmware.templatePath, variablesPath);
   const guest = await startGuest(t, machine, { uefi: { ...firmware, variablesPath } });
   await guest.said(/waits for the power button\r\n/);
   await guest.running.qmp.execute('system_powerdown');
