@@ -20,9 +20,11 @@ export async function openInstanceSocket(
     perMessageDeflate: false,
     maxPayload: MESSAGE_BYTES_MAX,
   });
+  // Before it opens: the first message may come with the answer that opens it.
+  const stream = createWebSocketStream(socket);
   await new Promise<void>((resolve, reject) => {
     socket.once('open', resolve);
-    socket.once('error', (error) => reject(client.unreachable(error)));
+    stream.on('error', (error) => reject(client.unreachable(error)));
     socket.once('unexpected-response', (_, answer: IncomingMessage) => {
       bodyOf(answer).then(async (text) => {
         const { statusCode = 502, statusMessage = '' } = answer;
@@ -32,7 +34,7 @@ export async function openInstanceSocket(
       }, reject);
     });
   });
-  return createWebSocketStream(socket);
+  return stream;
 }
 
 async function bodyOf(answer: IncomingMessage): Promise<string> {
