@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type DiskBus, findFirmware, type MachineDisk } from '@gantry/machine';
 import { DEBIAN_DISK_BYTES, debianDisk, makeDebianDisk } from './debian-disk.ts';
-import { GUARD, guestMachine, startGuest, twoAtATime } from './running-guest.testkit.ts';
+import { GUARD, guestMachine, startGuest, twoAtATime, wholeRun } from './running-guest.testkit.ts';
 import { guestSystem } from './system.ts';
 
 async function temporaryFolder(t: TestContext): Promise<string> {
@@ -44,8 +44,7 @@ test(
     await twoAtATime(buses, async ([bus, name]) => {
       const copy = join(folder, `${bus}.raw`);
       await copyFile(path, copy);
-      const guest = await startGuest(t, guestMachine([rawDisk(copy, bus)]));
-      const { text, end } = await guest.ended();
+      const { text, end } = await wholeRun(t, guestMachine([rawDisk(copy, bus)]));
       assert.match(text, /^gantry guest: up \d\S+-amd64 .*gantry\.then=poweroff/m, bus);
       assert.ok(text.includes(`gantry guest: disk ${name} ${sectorCount}\r\n`), text);
       assert.match(text, new RegExp(`^gantry guest: files are whole on ${name}p?1\r$`, 'm'));

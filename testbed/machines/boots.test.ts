@@ -19,7 +19,7 @@ import {
 import type { DiskBus, MachineDisk } from '@gantry/machine';
 import type { models } from 'oci-core';
 import { debianDisk } from '../guests/debian-disk.ts';
-import { GUARD, guestMachine, startGuest, twoAtATime } from '../guests/running-guest.testkit.ts';
+import { GUARD, guestMachine, twoAtATime, wholeRun } from '../guests/running-guest.testkit.ts';
 import { root } from '../house/files.ts';
 import { startWithImages } from '../oci/images.testkit.ts';
 import { BUCKET } from '../oci/object-storage.testkit.ts';
@@ -76,8 +76,7 @@ async function write(folder: string, { format, options = {}, compression }: Form
 
 /** Linux starts from the disk, reads its own files whole, and switches the machine off. */
 async function requireStart(t: TestContext, disk: MachineDisk, what: string): Promise<void> {
-  const guest = await startGuest(t, guestMachine([disk]));
-  const { text, end } = await guest.ended();
+  const { text, end } = await wholeRun(t, guestMachine([disk]));
   assert.match(text, /^gantry guest: up \d/m, what);
   assert.match(text, /^gantry guest: files are whole on \w+1\r$/m, `${what}: ${text}`);
   assert.deepEqual(end, { reason: 'guest-shutdown' }, what);
