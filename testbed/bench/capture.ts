@@ -10,7 +10,7 @@ import {
   readCounter,
 } from '../guests/counter-guest.ts';
 import { debianDisk } from '../guests/debian-disk.ts';
-import { folderBytes, type ServiceProcess } from '../service/service.testkit.ts';
+import type { ServiceProcess } from '../service/service.testkit.ts';
 import { serialLogOf } from './launch.ts';
 import { upload } from './upload.ts';
 
@@ -78,8 +78,8 @@ function recordsOf({ disks }: Capture): Promise<CounterRecord[]> {
 export interface CaptureRow {
   readonly what: string;
   readonly seconds: number;
-  /** What it added to the vault's files. */
-  readonly storedBytes: number;
+  /** Blocks of 256 KiB that the vault did not have. */
+  readonly newBlocks: number;
   readonly roundsApart: number;
 }
 
@@ -109,7 +109,7 @@ export async function benchCapture(service: ServiceProcess, rounds: number): Pro
   }
   const rows: CaptureRow[] = [];
   for (let round = 0; rows.length < rounds; round++) {
-    const bytesBefore = folderBytes(join(service.dataFolder, 'vault'));
+    const blocksBefore = await blockCount(service);
     const startedMs = performance.now();
     const request = { name: `count-${round}`, allVolumes: true };
     const path = `/instances/${id}/images`;
@@ -122,7 +122,7 @@ export async function benchCapture(service: ServiceProcess, rounds: number): Pro
     rows.push({
       what: `number ${rows.length + 1}`,
       seconds,
-      storedBytes: folderBytes(join(service.dataFolder, 'vault')) - bytesBefore,
+      newBlocks: (await blockCount(service)) - blocksBefore,
       roundsApart: Math.max(...counts) - Math.min(...counts),
     });
   }
@@ -139,6 +139,10 @@ async function countOf(service: ServiceProcess, imageId: string): Promise<number
   const text = Buffer.from(await service.bytes(`/images/${imageId}/as/raw`, { range })).toString();
   const [, count] = /^gantry count (\d+) /.exec(text) ?? [];
   return Number(count ?? 0);
+}
+
+async function blockCount(service: ServiceProcess): Promise<number> {
+  return Number((await service.runJob('/vault/check')).result?.blockCount);
 }
 
 async function succeeded(service: ServiceProcess, jobId: string): Promise<void> {

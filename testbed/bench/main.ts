@@ -152,12 +152,10 @@ async function machineTables(): Promise<void> {
     for (const { what, seconds, roundsApart, largestGapMs } of await benchCaptureGap(folder.path, ROUNDS)) {
       console.log(`| ${what} | ${seconds.toFixed(3)} | ${roundsApart} | ${largestGapMs.toFixed(1)} |`);
     }
-    console.log('\n| images of three volumes | s | kB stored | rounds apart |');
+    console.log('\n| images of three volumes | s | new blocks | rounds apart |');
     console.log('|---|---:|---:|---:|');
-    for (const { what, seconds, storedBytes, roundsApart } of await benchCapture(service, ROUNDS)) {
-      console.log(
-        `| ${what} | ${seconds.toFixed(2)} | ${(storedBytes / 1000).toFixed(0)} | ${roundsApart} |`,
-      );
+    for (const { what, seconds, newBlocks, roundsApart } of await benchCapture(service, ROUNDS)) {
+      console.log(`| ${what} | ${seconds.toFixed(2)} | ${newBlocks} | ${roundsApart} |`);
     }
     console.log();
   }

@@ -94,7 +94,14 @@ test('images of instances are of one point in time, and only new blocks are stor
     );
     return Promise.all(made);
   };
+  const blockCount = async () => Number((await m.service.runJob('/vault/check')).result?.blockCount);
+  const blocksOfImage = await blockCount();
   const [running] = await capture('running', {});
+  // The guest has changed one sector of its 8 MiB, and nothing since.
+  const blocksAfterFirst = await blockCount();
+  assert.ok(blocksAfterFirst <= blocksOfImage + 1, `${blocksOfImage} and ${blocksAfterFirst}`);
+  await capture('unchanged', {});
+  assert.equal(await blockCount(), blocksAfterFirst);
   assert.equal(running?.consistency, 'crash');
   assert.equal(await m.startsOn(running.id), 1);
   assert.equal((await m.instance(id)).state, 'RUNNING');
