@@ -11,7 +11,7 @@ import {
 ensureDependencies();
 buildAccelerator();
 bundleCommand();
-const command = join(root, 'packages', 'cli', 'bin', 'gantry.mjs');
+const command = join(root, 'packages', 'cli', 'bin', 'gantry.cjs');
 // Those that the command would start itself again with.
 const flags = ['--conditions=source', '--max-semi-space-size=6'];
 const options = process.argv.slice(2);

@@ -1,18 +1,31 @@
 // Makes one file of everything that `gantry disk` runs, and one of its threads: the command starts in half the time
-// that its sources take. bin/gantry.mjs uses it as long as it is current, and the sources otherwise.
+// that its sources take. bin/gantry.cjs uses it as long as it is current, and the sources otherwise.
 //
 // Plain JavaScript, so that the Node of a distribution (20) runs it as well as the project's own. It never fails:
 // without a bundle the command is slower, and the same.
 
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleHome, currentBundle } from './bin/current-bundle.mjs';
+import { bundleHome, currentBundle } from './bin/current-bundle.cjs';
 
 const script = fileURLToPath(import.meta.url);
 const root = join(dirname(script), '..', '..');
 const home = bundleHome(root);
+const MIB = 2 ** 20;
 /** A command that still runs may ask for its bundle's thread. */
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
@@ -21,18 +34,23 @@ const entryPoints = {
   main: join(root, 'packages/cli/src/main.ts'),
   'node-work-worker': join(root, 'packages/disk/src/io/node-work-worker.ts'),
 };
+const native = join(root, 'packages/native/package.json');
 /** What decides how the sources are put together, besides themselves. */
 const settings = [
   script,
+  native,
   ...['packages/cli/package.json', 'packages/disk/package.json', 'tsconfig.json'].map((path) =>
     join(root, path),
   ),
 ];
 
+/** Where the addon is, built or not: to look for it takes a millisecond. */
+const addon = join(dirname(native), JSON.parse(readFileSync(native, 'utf8')).exports['.']);
 /** `import.meta` does not exist in CommonJS, which starts sooner than modules do. */
 const prelude = `'use strict';
 const bundleUrl = require('node:url').pathToFileURL(__filename).href;
-const bundleResolve = (name) => require('node:url').pathToFileURL(require.resolve(name)).href;
+const bundlePaths = ${JSON.stringify({ '@gantry/native': addon })};
+const bundleResolve = (name) => require('node:url').pathToFileURL(bundlePaths[name] ?? require.resolve(name)).href;
 const later = (name) => new Proxy({}, { get: (_, key) => require(name)[key] });`;
 /** Modules of Node's that take milliseconds to load, and that most conversions do without. */
 const LOADED_LATER = /require\("(node:(?:child_process|crypto|stream|timers\/promises|util|zlib))"\)/g;
@@ -53,6 +71,7 @@ const otherVerbs = {
 if (currentBundle(root) === undefined) {
   try {
     await make();
+    runOnce();
   } catch (error) {
     console.error(`The command is not bundled, and starts slower: ${error.message}`);
   }
@@ -74,7 +93,7 @@ async function make() {
     absWorkingDir: root,
     outdir: home,
     write: false,
-    minifyWhitespace: true,
+    minify: true,
     metafile: true,
     logLevel: 'silent',
   });
@@ -92,6 +111,21 @@ async function make() {
     })),
     inputs,
   );
+}
+
+/** The first to run the bundle keeps what it compiled: a conversion has the most to compile. */
+function runOnce() {
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-bundle-'));
+  try {
+    const disk = join(folder, 'disk.raw');
+    writeFileSync(disk, new Uint8Array(MIB).fill(1));
+    const launcher = join(root, 'packages/cli/bin/gantry.cjs');
+    const args = [launcher, 'disk', 'convert', disk, join(folder, 'disk.qcow2')];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(stderr);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** Each in a folder of its own, of which `current.json` names one: who starts meanwhile has the old one or the new. */

@@ -165,7 +165,7 @@ async function benchRow(folder: string, name: string, row: Row, rounds: number):
 
 /** The program itself, as a user runs it: its first line names the Node in PATH, which `npm run` makes ours. */
 function gantryCommand(from: Form, to: Form): readonly string[] {
-  const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+  const launcher = join(root, 'packages/cli/bin/gantry.cjs');
   const formats = ['--from', from.gantryFormat, '--to', to.gantryFormat, ...to.gantry];
   return [launcher, 'disk', 'convert', '--progress', 'none', ...formats];
 }

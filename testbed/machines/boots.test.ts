@@ -26,7 +26,7 @@ import { BUCKET } from '../oci/object-storage.testkit.ts';
 import { type Form, forms } from '../oracles/forms.ts';
 
 const execute = promisify(execFile);
-const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+const launcher = join(root, 'packages/cli/bin/gantry.cjs');
 
 function gantry(...args: readonly string[]): Promise<{ readonly stdout: string }> {
   return execute(process.execPath, ['--conditions=source', launcher, ...args]);

@@ -24,7 +24,7 @@ test('the commands of the how-to about machines do what it says', () => {
   try {
     writeFileSync(join(folder, 'vm.xml'), descriptorOf('raw'));
     writeFileSync(join(folder, 'root.raw'), bootDisk('ready', 'off'));
-    const gantry = `${process.execPath} --conditions=source ${join(root, 'packages/cli/bin/gantry.mjs')}`;
+    const gantry = `${process.execPath} --conditions=source ${join(root, 'packages/cli/bin/gantry.cjs')}`;
     for (const command of commands) {
       // A pretended host, which runs what is for QEMU under its own type of domain.
       const line = command.startsWith('virsh')

@@ -14,7 +14,7 @@ const { privateLibvirt } = await projectModule<{
   privateLibvirt(): Promise<{ uri: string; folder: string; end(): Promise<void> }>;
 }>('packages/machine/src/hypervisors/libvirt/libvirt.testkit.ts');
 
-const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+const launcher = join(root, 'packages/cli/bin/gantry.cjs');
 
 test('run gives a machine to libvirt, which goes on with it', async (t) => {
   const { uri, folder, end } = await privateLibvirt();

@@ -95,7 +95,7 @@ interface Run {
 }
 
 function runMachine(t: TestContext, file: string, ...args: readonly string[]): Run {
-  const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+  const launcher = join(root, 'packages/cli/bin/gantry.cjs');
   const child = spawn(process.execPath, ['--conditions=source', launcher, 'machine', 'run', file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -20,7 +20,7 @@ test('the commands and the program of the page about the SDK do what it says', a
   assert.equal(commands.length, 5);
   for (const line of commands) {
     const [, ...words] = line.split(' ');
-    const command = join(root, 'packages/cli/bin/gantry.mjs');
+    const command = join(root, 'packages/cli/bin/gantry.cjs');
     await run(process.execPath, ['--conditions=source', command, ...words], {
       env: environment,
       cwd: dataFolder,

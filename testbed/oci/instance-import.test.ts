@@ -12,7 +12,7 @@ import { digestOf, imageBytes, raw, type ServiceWithImages, startWithImages } fr
 import { BUCKET } from './object-storage.testkit.ts';
 
 const execute = promisify(execFile);
-const command = join(root, 'packages/cli/bin/gantry.mjs');
+const command = join(root, 'packages/cli/bin/gantry.cjs');
 
 interface Ended {
   readonly code: number;

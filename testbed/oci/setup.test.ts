@@ -11,7 +11,7 @@ import { startServiceWithOci } from './oci.testkit.ts';
 test('the SDK signs with the profile that gantry oci setup writes', async (t) => {
   const { running, dataFolder, admin } = await startServiceWithOci(t);
   const dir = join(dataFolder, 'dot-oci');
-  const command = join(root, 'packages/cli/bin/gantry.mjs');
+  const command = join(root, 'packages/cli/bin/gantry.cjs');
   const args = ['oci', 'setup', '--dir', dir, '-o', 'json', '--profile', running.profilePath];
   const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=source', command, ...args]);
   const { configFile, profileName, endpoint } = JSON.parse(stdout);

@@ -86,7 +86,7 @@ for (const [from, to] of [
 
 test('one processor and all of them make the same files', () => {
   assert.ok(availableParallelism() > 1, 'this machine has more than one processor');
-  const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+  const launcher = join(root, 'packages/cli/bin/gantry.cjs');
   const forms = [
     ['raw'],
     ['qcow2'],

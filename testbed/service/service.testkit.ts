@@ -64,7 +64,7 @@ export class ServiceProcess {
     wrapper: readonly string[] = [],
     moreFlags: readonly string[] = [],
   ): Promise<ServiceProcess> {
-    const launcher = join(root, 'packages/cli/bin/gantry.mjs');
+    const launcher = join(root, 'packages/cli/bin/gantry.cjs');
     const flags = [
       '--data',
       dataFolder,

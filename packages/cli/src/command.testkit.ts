@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-export const launcher: string = fileURLToPath(new URL('../bin/gantry.mjs', import.meta.url));
+export const launcher: string = fileURLToPath(new URL('../bin/gantry.cjs', import.meta.url));
 
 export interface Ended {
   /** The exit status; null when a signal ended it. */

@@ -100,7 +100,7 @@ export {
 } from './io/node-file.ts';
 export { randomSeed, sha256 } from './io/node-hash.ts';
 export { patchFile } from './io/node-patch.ts';
-export { workInCallingThread } from './io/node-work.ts';
+export { startThreads, workInCallingThread } from './io/node-work.ts';
 export { type ReadAheadOptions, readAheadSource } from './io/read-ahead.ts';
 export { sliceSource } from './io/slice.ts';
 export { isNbdAddress, type NbdAddress, nbdAddressText, parseNbdAddress } from './nbd/address.ts';

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isZero } from '../bytes/fields.ts';
@@ -81,6 +81,18 @@ async function writeWithoutZeros(handle: FileHandle, chunk: Uint8Array, offsetBy
   }
 }
 
+/** A table of an image. To wait for one of the file system's threads takes several times as long as to read it. */
+const SMALL_READ_BYTES = 64 * 1024;
+/** After so many of them the event loop has its turn, with its signals and timers. */
+const SMALL_READS_IN_A_ROW = 32;
+let isBlockedBySmallReads = false;
+let smallReadCount = 0;
+
+/** Lets small reads of files block the calling thread: for programs that have nothing else to do meanwhile. */
+export function blockForSmallReads(): void {
+  isBlockedBySmallReads = true;
+}
+
 class FileSource implements ByteSource {
   readonly name: string;
   readonly lengthBytes: number;
@@ -129,13 +141,24 @@ class FileSource implements ByteSource {
     let done = 0;
     while (done < into.length) {
       signal?.throwIfAborted();
-      const { bytesRead } = await this.#handle
-        .read(into, done, into.length - done, offsetBytes + done)
-        .catch((error) => {
-          throw storeError(error, this.name);
-        });
-      if (bytesRead === 0) throw this.#shrank();
-      done += bytesRead;
+      const readBytes = await this.#readSome(offsetBytes + done, into.subarray(done));
+      if (readBytes === 0) throw this.#shrank();
+      done += readBytes;
+    }
+  }
+
+  /** Gives the number of bytes that were read: 0 at the end of the file. */
+  async #readSome(offsetBytes: number, into: Uint8Array): Promise<number> {
+    const isBlocked =
+      isBlockedBySmallReads &&
+      into.length <= SMALL_READ_BYTES &&
+      ++smallReadCount % SMALL_READS_IN_A_ROW !== 0;
+    try {
+      return isBlocked
+        ? readSync(this.descriptor, into, 0, into.length, offsetBytes)
+        : (await this.#handle.read(into, 0, into.length, offsetBytes)).bytesRead;
+    } catch (error) {
+      throw storeError(error, this.name);
     }
   }
 

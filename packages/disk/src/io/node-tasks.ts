@@ -356,6 +356,7 @@ function tryDecompress(
 
 /** Says which stored data is damaged; who asked knows what it is. */
 export class DamagedPart extends Error {
+  override readonly name = 'DamagedPart';
   readonly sourceBytes: number;
 
   constructor(part: LoadPart, message: string) {
@@ -365,7 +366,9 @@ export class DamagedPart extends Error {
 }
 
 /** The file ended before the bytes that it had when it was opened. */
-export class FileShrank extends Error {}
+export class FileShrank extends Error {
+  override readonly name = 'FileShrank';
+}
 
 function readAll(descriptor: number, into: Uint8Array, offsetBytes: number): void {
   for (let done = 0; done < into.length; ) {

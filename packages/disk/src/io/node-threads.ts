@@ -67,11 +67,19 @@ export class Threads<Task, Answer> {
     });
   }
 
+  /** Starts the threads before there is a task: for work that is known to be much. */
+  start(): void {
+    while (this.#threads.length + this.#starting < this.#wanted) this.#start();
+  }
+
+  get #wanted(): number {
+    return THREAD_COUNT - (this.callerWorks ? 1 : 0);
+  }
+
   #dispatch(): void {
-    const wanted = THREAD_COUNT - (this.callerWorks ? 1 : 0);
-    if (this.#taskCount > TASKS_WITHOUT_THREADS || this.#queue.length >= TASKS_AT_ONCE_WITHOUT_THREADS) {
-      while (this.#threads.length + this.#starting < wanted) this.#start();
-    }
+    // A caller that works is done with a few before a thread would be there.
+    const areMany = !this.callerWorks && this.#queue.length >= TASKS_AT_ONCE_WITHOUT_THREADS;
+    if (this.#taskCount > TASKS_WITHOUT_THREADS || areMany) this.start();
     while (this.#queue.length > 0) {
       const thread = this.#freeThread();
       if (thread === undefined) break;
@@ -79,7 +87,7 @@ export class Threads<Task, Answer> {
     }
     if (this.#isCallerAtWork) return;
     const mayTake = this.callerWorks && this.#firstGiven() !== undefined;
-    const mayWork = this.callerWorks || this.#threads.length < wanted;
+    const mayWork = this.callerWorks || this.#threads.length < this.#wanted;
     if (mayTake || (mayWork && this.#queue.length > 0)) {
       this.#isCallerAtWork = true;
       // Between two tasks the program sees what else has happened.

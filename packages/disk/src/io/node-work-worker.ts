@@ -29,5 +29,5 @@ export interface TaskFailure {
 
 function failureOf(error: unknown): TaskFailure {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
-  return { ...error, name: error.constructor.name, message: error.message };
+  return { ...error, name: error.name, message: error.message };
 }

@@ -1,6 +1,7 @@
 import { ImageError, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
-import { fileDescriptorOf, storeError } from './node-file.ts';
+import { accelerator } from './node-accelerator.ts';
+import { blockForSmallReads, fileDescriptorOf, storeError } from './node-file.ts';
 import { type LoadPart, runTask, type UnpackTask, type WorkTask } from './node-tasks.ts';
 import { Threads } from './node-threads.ts';
 import type { TaskFailure } from './node-work-worker.ts';
@@ -26,6 +27,7 @@ export function tasksAtOnce(): number {
  */
 export function workInCallingThread(): void {
   threads.callerWorks = true;
+  blockForSmallReads();
 }
 
 /**
@@ -46,6 +48,13 @@ export async function unpackOnThread(task: UnpackTask): Promise<number> {
   return writtenBytes;
 }
 
+/** Starts the threads, which takes them a while, before there is work: for work that is known to be much. */
+export function startThreads(): void {
+  // They look where this thread has found it.
+  accelerator();
+  threads.start();
+}
+
 export interface WorkNames {
   readonly source: string;
   readonly target?: string;
@@ -54,8 +63,7 @@ export interface WorkNames {
 }
 
 function errorOf(failure: TaskFailure, { source, target, structure }: WorkNames): unknown {
-  // Thrown in this thread it has its class; from another only its fields.
-  const name = failure instanceof Error ? failure.constructor.name : failure.name;
+  const { name } = failure;
   if (name === 'DamagedPart') {
     const { message, sourceBytes } = failure;
     return new ImageError('IMAGE_MALFORMED', `${source}: ${message}`, {

@@ -21,6 +21,8 @@ export function tasksAtOnce(): number {
 /** Only a program has a thread of its own to lend. */
 export function workInCallingThread(): void {}
 
+export function startThreads(): void {}
+
 export async function runWork(task: WorkTask, _what: WorkNames): Promise<readonly number[]> {
   invariant(
     task.kind === 'pack' && task.parts === undefined,

@@ -31,14 +31,7 @@ export class AllocationMap {
     let used = 0;
     for (let group = 0; group < groupCount; group++) {
       this.#before[group] = used;
-      const end = Math.min(bits.length, (group + 1) * GROUP_BYTES);
-      let i = group * GROUP_BYTES;
-      for (; i + 4 <= end && i / 4 < words.length; i += 4) {
-        const word = words[i / 4] ?? 0;
-        // Most of a large disk is a hole.
-        if (word !== 0) used += popcount32(word);
-      }
-      for (; i < end; i++) used += popcount(bits[i] ?? 0);
+      used += usedInGroup(bits, words, group);
     }
     this.#before[groupCount] = used;
     this.usedCount = used;
@@ -187,6 +180,21 @@ export class AllocationMap {
 function emptyBits(blockBytes: number, blockCount: number): Uint8Array {
   AllocationMap.requireCount(blockBytes, blockCount);
   return new Uint8Array(ceilDivide(blockCount, 8));
+}
+
+function usedInGroup(bits: Uint8Array, words: Uint32Array, group: number): number {
+  const start = group * GROUP_BYTES;
+  const end = Math.min(bits.length, start + GROUP_BYTES);
+  const endWord = Math.min(words.length, end >> 2);
+  let used = 0;
+  let word = start >> 2;
+  for (; word < endWord; word++) {
+    const bits32 = words[word] as number;
+    // Most of a large disk is a hole.
+    if (bits32 !== 0) used += popcount32(bits32);
+  }
+  for (let at = Math.max(start, word * 4); at < end; at++) used += popcount(bits[at] ?? 0);
+  return used;
 }
 
 function popcount(byte: number): number {

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
   type Consumer,
@@ -5,6 +6,7 @@ import {
   type Disk,
   fileSink,
   requireSizeFor,
+  startThreads,
   workInCallingThread,
 } from '@gantry/disk';
 import type { Context } from '../../context.ts';
@@ -30,12 +32,25 @@ export interface ConvertOptions extends ImageFilesOptions, TargetOptions, Consum
   readonly dryRun?: boolean;
 }
 
+/** Of a local file, holes left out; 0 for what else there is. */
+function storedBytes(source: string): number {
+  try {
+    return statSync(source).blocks * 512;
+  } catch {
+    return 0;
+  }
+}
+
+/** One thread has converted less by the time that another one has started. */
+const MUCH_BYTES = 16 * 1024 * 1024;
+
 export async function run(
   context: Context,
   [source, target]: readonly [string, string],
   asked: ConvertOptions,
 ): Promise<undefined> {
   workInCallingThread();
+  if (storedBytes(source) >= MUCH_BYTES) startThreads();
   const consumer = consumerOf(asked);
   const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
   if (target === '-' && options.dryRun !== true) requireNoTerminal(process.stdout);

@@ -83,6 +83,8 @@ class TableDecoder {
   readonly #data: ByteSource;
   readonly #header: Qcow2Header;
   readonly #table: DataView;
+  /** The same bytes: only whether any is set can be seen here. */
+  readonly #words: Int32Array;
   readonly #tableOffset: number;
 
   constructor({ header, source, data }: Qcow2Files, table: DataView, tableOffset: number) {
@@ -90,6 +92,7 @@ class TableDecoder {
     this.#data = data;
     this.#header = header;
     this.#table = table;
+    this.#words = new Int32Array(table.buffer, table.byteOffset, table.byteLength / 4);
     this.#tableOffset = tableOffset;
   }
 
@@ -112,13 +115,12 @@ class TableDecoder {
 
   /** Where the entries end, from `index` on, that are all zero: most of the table of a sparse disk. */
   #unusedEnd(index: number, end: number): number {
-    const { l2EntryBytes } = this.#header;
-    for (let entry = index; entry < end; entry++) {
-      for (let at = entry * l2EntryBytes; at < (entry + 1) * l2EntryBytes; at += 4) {
-        if (this.#table.getUint32(at) !== 0) return entry;
-      }
-    }
-    return end;
+    const words = this.#words;
+    const entryWords = this.#header.l2EntryBytes / 4;
+    const endWord = end * entryWords;
+    let at = index * entryWords;
+    while (at < endWord && words[at] === 0) at++;
+    return Math.floor(at / entryWords);
   }
 
   #place(at: number): Place {
