@@ -1,4 +1,4 @@
-import { constants, readSync } from 'node:fs';
+import { constants, readSync, writeSync } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isZero } from '../bytes/fields.ts';
@@ -85,12 +85,15 @@ async function writeWithoutZeros(handle: FileHandle, chunk: Uint8Array, offsetBy
 const SMALL_READ_BYTES = 64 * 1024;
 /** After so many of them the event loop has its turn, with its signals and timers. */
 const SMALL_READS_IN_A_ROW = 32;
-let isBlockedBySmallReads = false;
+let mayBlock = false;
 let smallReadCount = 0;
 
-/** Lets small reads of files block the calling thread: for programs that have nothing else to do meanwhile. */
-export function blockForSmallReads(): void {
-  isBlockedBySmallReads = true;
+/**
+ * Lets small reads of files, and all writes, block the calling thread: for programs that have nothing else to do
+ * meanwhile, and whose processors the file system's threads would take from those that compress.
+ */
+export function blockForFiles(): void {
+  mayBlock = true;
 }
 
 class FileSource implements ByteSource {
@@ -150,9 +153,7 @@ class FileSource implements ByteSource {
   /** Gives the number of bytes that were read: 0 at the end of the file. */
   async #readSome(offsetBytes: number, into: Uint8Array): Promise<number> {
     const isBlocked =
-      isBlockedBySmallReads &&
-      into.length <= SMALL_READ_BYTES &&
-      ++smallReadCount % SMALL_READS_IN_A_ROW !== 0;
+      mayBlock && into.length <= SMALL_READ_BYTES && ++smallReadCount % SMALL_READS_IN_A_ROW !== 0;
     try {
       return isBlocked
         ? readSync(this.descriptor, into, 0, into.length, offsetBytes)
@@ -238,12 +239,9 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
       signal?.throwIfAborted();
       let done = 0;
       while (done < bytes.length) {
-        const { bytesWritten } = await handle
-          .write(bytes, done, bytes.length - done, offsetBytes + done)
-          .catch((error) => {
-            throw storeError(error, path);
-          });
-        done += bytesWritten;
+        done += await writeSome(handle, offsetBytes + done, bytes.subarray(done)).catch((error) => {
+          throw storeError(error, path);
+        });
       }
     },
     async finish(lengthBytes) {
@@ -269,6 +267,13 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
   };
   sinkHandles.set(sink, handle);
   return sink;
+}
+
+/** Gives the number of bytes that were written. */
+async function writeSome(handle: FileHandle, offsetBytes: number, bytes: Uint8Array): Promise<number> {
+  return mayBlock
+    ? writeSync(handle.fd, bytes, 0, bytes.length, offsetBytes)
+    : (await handle.write(bytes, 0, bytes.length, offsetBytes)).bytesWritten;
 }
 
 /** Makes a rename or a new name in a folder durable. */

@@ -1,7 +1,7 @@
 import { ImageError, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { accelerator } from './node-accelerator.ts';
-import { blockForSmallReads, fileDescriptorOf, storeError } from './node-file.ts';
+import { blockForFiles, fileDescriptorOf, storeError } from './node-file.ts';
 import { type LoadPart, runTask, type UnpackTask, type WorkTask } from './node-tasks.ts';
 import { Threads } from './node-threads.ts';
 import type { TaskFailure } from './node-work-worker.ts';
@@ -27,7 +27,7 @@ export function tasksAtOnce(): number {
  */
 export function workInCallingThread(): void {
   threads.callerWorks = true;
-  blockForSmallReads();
+  blockForFiles();
 }
 
 /**

@@ -36,7 +36,7 @@ export class StreamTables {
     return (1 + this.#geometry.l1Clusters) * this.#geometry.clusterBytes;
   }
 
-  /** Appends the stored bytes of a cluster; clusters come in guest order. */
+  /** Appends the stored bytes of a cluster, which are lent; clusters come in guest order. */
   add(out: ChunkPacker, cluster: number, bytes: Uint8Array): void {
     const { clusterBytes, l2EntryCount } = this.#geometry;
     const tableIndex = Math.floor(cluster / l2EntryCount);
@@ -46,7 +46,7 @@ export class StreamTables {
     }
     const offsetBytes = placeAfter(out.endBytes, bytes.length, clusterBytes);
     padTo(out, offsetBytes);
-    out.append(bytes);
+    out.lend(bytes);
     const entry = storedEntry(offsetBytes, bytes.length, clusterBytes);
     viewOf(this.#table).setBigUint64((cluster % l2EntryCount) * 8, entry);
     const touched = touchedClusters(offsetBytes, bytes.length, clusterBytes);

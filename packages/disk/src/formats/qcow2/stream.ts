@@ -85,7 +85,7 @@ async function* packedChunks(
   for await (const { endUnit, units } of packedUnits(disk, packing)) {
     for (const { unit, bytes } of units) tables.add(out, unit, bytes);
     nextCluster = endUnit;
-    yield* out.takeFull(checkpoint);
+    yield* out.takeLent(checkpoint);
   }
   tables.closeTable(out);
   const refcounts = tables.refcountPlace(out.endBytes);
