@@ -4,13 +4,19 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-const latin1 = new TextDecoder('latin1');
 const utf8 = new TextDecoder('utf-8');
 const encoder = new TextEncoder();
 
-/** Bytes as text, one character a byte: for magics and ASCII fields. */
+/** As many arguments as a call surely takes. */
+const CHARACTERS_AT_ONCE = 4096;
+
+/** Bytes as text, one character a byte: for magics and ASCII fields. Node's decoder takes 2 ms to be there. */
 export function latin1Text(bytes: Uint8Array): string {
-  return latin1.decode(bytes);
+  let text = '';
+  for (let at = 0; at < bytes.length; at += CHARACTERS_AT_ONCE) {
+    text += String.fromCharCode(...bytes.subarray(at, at + CHARACTERS_AT_ONCE));
+  }
+  return text;
 }
 
 export function utf8Text(bytes: Uint8Array): string {

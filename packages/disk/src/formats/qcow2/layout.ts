@@ -17,6 +17,7 @@ import { type BackingName, headerCluster } from './write-header.ts';
 
 /** The COPIED flag, bit 63 of an entry: refcount is exactly one. */
 export const COPIED_BIT: bigint = 1n << 63n;
+const COPIED_HIGH: number = 2 ** 31;
 /** An extended L2 entry's second half: all 32 subclusters are allocated. */
 const ALL_SUBCLUSTERS = 0xffffffffn;
 
@@ -114,7 +115,7 @@ function l2Table(
   let offsetBytes = dataOffsetBytes;
   for (const cluster of used) {
     const at = (cluster - first) * l2EntryBytes - from;
-    view.setBigUint64(at, BigInt(offsetBytes) | COPIED_BIT);
+    setCopiedEntry(view, at, offsetBytes);
     if (l2EntryBytes === 16) view.setBigUint64(at + 8, ALL_SUBCLUSTERS);
     offsetBytes += clusterBytes;
   }
@@ -124,6 +125,12 @@ function l2Table(
     { kind: 'bytes', bytes },
     { kind: 'zero', lengthBytes: clusterBytes - to },
   ];
+}
+
+/** As `BigInt(offsetBytes) | COPIED_BIT`, without making a number on the heap for each of many. */
+function setCopiedEntry(view: DataView, at: number, offsetBytes: number): void {
+  view.setUint32(at, COPIED_HIGH + Math.floor(offsetBytes / 2 ** 32));
+  view.setUint32(at + 4, offsetBytes % 2 ** 32);
 }
 
 export function refcountTableRegion(clusterBytes: number, refcounts: RefcountPlace): Region {
@@ -161,7 +168,7 @@ export function l1Region(
   return tableRegion((l1Clusters * clusterBytes) / 8, 8, (first, count, bytes) => {
     const view = viewOf(bytes);
     for (const table of tables.used(first, Math.min(first + count, tables.blockCount))) {
-      view.setBigUint64((table - first) * 8, BigInt(tableOffset(tables.rank(table))) | COPIED_BIT);
+      setCopiedEntry(view, (table - first) * 8, tableOffset(tables.rank(table)));
     }
   });
 }
