@@ -13,6 +13,7 @@ export {
   type PlanOptions,
   planFiles,
   planImage,
+  planStored,
   withZerosToConvert,
 } from './convert/convert.ts';
 export { convertFiles, type WrittenFile } from './convert/convert-files.ts';
@@ -64,7 +65,7 @@ export type {
 export { type OpenDiskOptions, openDisk } from './formats/open.ts';
 export { probeFormat } from './formats/probe.ts';
 export { createOverlay, type OverlayOptions, openOverlay } from './formats/qcow2/overlay-file.ts';
-export { qcow2StoredLayout, type StoredClusters } from './formats/qcow2/stored-layout.ts';
+export { qcow2StoredLayout, type StoredLayoutOptions } from './formats/qcow2/stored-layout.ts';
 export { formatNamed, formats, refusedFormats } from './formats/registry.ts';
 export type { Accelerator } from './io/accelerator.ts';
 export { blobSource } from './io/blob.ts';
@@ -126,6 +127,7 @@ export { AllocationMap } from './view/allocation-map.ts';
 export type { BlockPlacement } from './view/block-placement.ts';
 export type { ImageStream, StreamChunk, StreamRunOptions } from './view/image-stream.ts';
 export { type Layout, type Piece, pieceLength } from './view/layout.ts';
+export type { StoredUnits } from './view/stored-units.ts';
 export { readZeroExtended, viewOfLayout } from './view/view.ts';
 export type { WrapperKind } from './wrappers/unpack.ts';
 export { unpackChunks } from './wrappers/unpack-chunks.ts';

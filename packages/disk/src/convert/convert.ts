@@ -39,6 +39,16 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
   return requireOneFile(await planFiles(disk, options));
 }
 
+/**
+ * Plans a compressed form out of compressed data that the disk has already: a layout of exact length, any range of
+ * which can be read, as of the forms that are not compressed. Undefined where some of the data would have to be
+ * compressed, is not compressed at all, or the form has no such layout; `planImage` then gives a stream. The data is
+ * passed on without a look at it: damage is seen by who reads the file. Throws what `planImage` throws.
+ */
+export async function planStored(disk: Disk, options: PlanOptions): Promise<Layout | undefined> {
+  return writtenFormat(options).planStored?.(disk, writeRequest(options));
+}
+
 function requireOneFile(plan: Layout | ImageStream | FileSet): Layout | ImageStream {
   if (plan.kind !== 'files') return plan;
   throw new ImageError('IMAGE_OPTION', `this form of ${plan.format} is ${plan.files.length} files`, {

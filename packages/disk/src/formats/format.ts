@@ -108,6 +108,11 @@ export interface Format {
   /** Plans a file of this format that shows `disk`: a layout when its length is known, else a stream. */
   plan?(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet>;
   /**
+   * Plans the same of compressed data as the disk has it: a layout, whose length is exact. Undefined where some data
+   * would have to be compressed anew, or is not compressed at all. Takes and throws what `plan` does.
+   */
+  planStored?(disk: Disk, request: WriteRequest): Promise<Layout | undefined>;
+  /**
    * Where data goes in the layout that `plan` makes of a disk of this size, known before its allocation is, so
    * that data can be copied while zeros are found. Absent, or undefined for options whose plan is no layout.
    * Throws what `plan` throws for the size and the options.

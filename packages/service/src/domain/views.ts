@@ -9,7 +9,7 @@ import {
   type Layout,
   planImage,
   qcow2StoredLayout,
-  type StoredClusters,
+  type StoredUnits,
   viewOfLayout,
 } from '@gantry/disk';
 import { PIECE_BYTES } from '../vault/block-record.ts';
@@ -138,7 +138,7 @@ export class ImageViews {
       if (diskDigest === null) throw new DomainError('CONFLICT', `manifest ${manifestId} is not complete`);
       const showsStored = showsStoredPieces(spec);
       const plan = showsStored
-        ? qcow2StoredLayout(await storedClusters(disk))
+        ? qcow2StoredLayout(await storedClusters(disk), { version: 3, compression: 'zstd' })
         : await planImage(disk, {
             ...spec,
             seed: Uint8Array.fromHex(diskDigest.slice(DIGEST_PREFIX.length)),
@@ -160,10 +160,15 @@ async function closeDisk(kept: KeptPlan): Promise<void> {
   await planned?.disk.close();
 }
 
-async function storedClusters(disk: VaultDisk): Promise<StoredClusters> {
-  const pieces = await disk.storedPieces();
-  const map = await AllocationMap.ofDisk(disk, pieces.pieceBytes);
-  return { ...pieces, virtualSizeBytes: disk.virtualSizeBytes, map };
+async function storedClusters(disk: VaultDisk): Promise<StoredUnits> {
+  const { pieceBytes, storedLength, source } = await disk.storedPieces();
+  return {
+    virtualSizeBytes: disk.virtualSizeBytes,
+    map: await AllocationMap.ofDisk(disk, pieceBytes),
+    storedLength,
+    isPlain: (piece) => storedLength(piece) === pieceBytes,
+    storedPlace: (piece) => ({ source, offsetBytes: piece * pieceBytes }),
+  };
 }
 
 /** The vault's pieces are zstd frames of 64 KiB: qcow2's default cluster, compressed already. */

@@ -71,6 +71,36 @@ test('convert to - refuses a form whose start is known only at its end', async (
   assert.equal(result.stdoutBytes.length, 0);
 });
 
+test('what is compressed already goes to - in a compressed form, and nothing of it when it is damaged', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { raw } = await sampleFiles(folder);
+  const source = join(folder, 'zlib.qcow2');
+  await qemuImg('convert', '-c', '-O', 'qcow2', raw, source);
+  const args = ['disk', 'convert', source, '-', '--to', 'qcow2', '--compress', 'zlib'];
+  const planned = await gantry([...args, '--dry-run', '-o', 'json']);
+  const { code, stdoutBytes, stderr } = await gantry(args);
+  assert.equal(code, 0, stderr);
+  assert.equal(JSON.parse(planned.stdout).requiredBytes, stdoutBytes.length);
+  assert.equal(JSON.parse(planned.stdout).exact, true);
+  const target = join(folder, 'out.qcow2');
+  await writeFile(target, stdoutBytes);
+  assert.match(await qemuImg('compare', target, raw), /Images are identical/);
+  await qemuImg('check', target);
+  // Deflate that begins with a block of a type that there is not.
+  const bytes = await readFile(source);
+  const l1 = Number(bytes.readBigUInt64BE(40));
+  const l2 = Number(bytes.readBigUInt64BE(l1) & 0x00fffffffffffe00n);
+  const entries = Array.from({ length: 8192 }, (_, i) => bytes.readBigUInt64BE(l2 + i * 8));
+  const compressed = entries.find((entry) => (entry & (1n << 62n)) !== 0n) ?? 0n;
+  const dataBytes = Number(compressed & ((1n << 54n) - 1n));
+  bytes.fill(0xff, dataBytes, dataBytes + 16);
+  await writeFile(source, bytes);
+  const damaged = await gantry(args);
+  assert.equal(damaged.code, 1);
+  assert.match(damaged.stderr, /^error\[IMAGE_MALFORMED\]: /);
+  assert.equal(damaged.stdoutBytes.length, 0);
+});
+
 test('convert --compress writes qcow2 clusters that qemu-img inflates', async (t) => {
   const folder = await temporaryFolder(t);
   const { raw, qcow2 } = await sampleFiles(folder);

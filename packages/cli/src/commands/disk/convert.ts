@@ -4,6 +4,7 @@ import {
   type Consumer,
   convertFiles,
   type Disk,
+  diskDigest,
   fileSink,
   requireSizeFor,
   startThreads,
@@ -23,7 +24,7 @@ import {
   requireWrittenFor,
 } from './consumer.ts';
 import { ImageFiles, type ImageFilesOptions, type OpenImage, selectedBy } from './image-files.ts';
-import { plannedLength, planTarget, planTargetFiles, type TargetOptions } from './plan.ts';
+import { planInOrder, plannedLength, planTargetFiles, type TargetOptions } from './plan.ts';
 import { baseNameOf, plannedFiles, TargetFiles } from './target-files.ts';
 
 export interface ConvertOptions extends ImageFilesOptions, TargetOptions, ConsumerOption {
@@ -89,7 +90,7 @@ async function showPlan(
   if (target !== '-') await targetPath(target, files.localFiles);
   const plan =
     target === '-'
-      ? await planTarget(context, disk, format, options)
+      ? (await planInOrder(context, disk, format, options)).plan
       : await planTargetFiles(context, disk, format, options, baseNameOf(target));
   const { requiredBytes, exact } = plannedLength(plan);
   const { format: sourceFormat, virtualSizeBytes } = disk;
@@ -126,7 +127,9 @@ async function writeOut(
   options: ConvertOptions,
 ): Promise<void> {
   const { signal, progress } = context;
-  const plan = await planTarget(context, disk, format, options);
+  const { plan, isStored } = await planInOrder(context, disk, format, options);
+  // Reads all of it: damage is met before any of it is handed over.
+  if (isStored) await diskDigest(disk, { signal, onProgress: progress.step });
   await streamPlan(plan, disk, process.stdout, { signal, onProgress: progress.step });
   // Too late to take the bytes back, but not to say that they are no disk of any one moment.
   await files.requireUnchanged();

@@ -5,6 +5,7 @@ import {
   type Layout,
   planFiles,
   planImage,
+  planStored,
   withZerosToConvert,
 } from '@gantry/disk';
 import type { Context } from '../../context.ts';
@@ -50,6 +51,26 @@ export async function planTarget(
   const plan = await planImage(found, asked);
   progress.end();
   return plan;
+}
+
+/** A plan for where its bytes are written in their order. */
+export interface OrderedPlan {
+  readonly plan: Layout | ImageStream;
+  /** Made of what the disk has compressed already, which nobody has looked at. */
+  readonly isStored: boolean;
+}
+
+/** As `planTarget`; a compressed form whose start is known at its end is given as a layout where that can be. */
+export async function planInOrder(
+  context: Context,
+  disk: Disk,
+  format: string,
+  options: TargetOptions,
+): Promise<OrderedPlan> {
+  const plan = await planTarget(context, disk, format, options);
+  const asked = { ...planOptions(format, options), signal: context.signal };
+  const stored = plan.kind === 'stream' && plan.frontBytes > 0 ? await planStored(disk, asked) : undefined;
+  return { plan: stored ?? plan, isStored: stored !== undefined };
 }
 
 function planOptions(format: string, options: TargetOptions) {

@@ -26,12 +26,7 @@ export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout
   const metadata = metadataOf(request);
   const image = await qcow2.plan?.(disk, imageRequest(request));
   invariant(image !== undefined && image.kind !== 'files', 'qcow2 is written as one file');
-  if (image.kind === 'layout') {
-    return tarLayout('oci', [
-      { name: METADATA_NAME, content: bytesRegion(metadata) },
-      { name: DISK_NAME, content: image },
-    ]);
-  }
+  if (image.kind === 'layout') return archiveOf(metadata, image);
   const headBytes = imageOffset(metadata);
   return tarStream('oci', image, {
     headBytes,
@@ -43,6 +38,20 @@ export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout
       return head;
     },
   });
+}
+
+/** The archive around a qcow2 file of clusters that are compressed already, with whatever window they have. */
+export async function planStoredOci(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+  const metadata = metadataOf(request);
+  const image = await qcow2.planStored?.(disk, { ...imageRequest(request), options: {} });
+  return image && archiveOf(metadata, image);
+}
+
+function archiveOf(metadata: Uint8Array, image: Layout): Layout {
+  return tarLayout('oci', [
+    { name: METADATA_NAME, content: bytesRegion(metadata) },
+    { name: DISK_NAME, content: image },
+  ]);
 }
 
 /** That of the qcow2 file, as far in as the archive holds it. */

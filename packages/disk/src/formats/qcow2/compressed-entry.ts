@@ -30,14 +30,19 @@ export function touchedClusters(
 
 /**
  * Where a cluster goes when the file's data ends at `endBytes`: a compressed one follows to the byte, one that
- * is stored as it is (its length is the cluster's) starts at a host cluster.
+ * is stored as it is starts at a host cluster.
  */
-export function placeAfter(endBytes: number, lengthBytes: number, clusterBytes: number): number {
-  return lengthBytes === clusterBytes ? roundUp(endBytes, clusterBytes) : endBytes;
+export function placeAfter(endBytes: number, isPlain: boolean, clusterBytes: number): number {
+  return isPlain ? roundUp(endBytes, clusterBytes) : endBytes;
 }
 
-/** The L2 entry of a cluster stored in this many bytes: compressed unless they are a whole cluster. */
-export function storedEntry(offsetBytes: number, lengthBytes: number, clusterBytes: number): bigint {
-  if (lengthBytes === clusterBytes) return BigInt(offsetBytes) | COPIED_BIT;
+/** The L2 entry of a cluster stored in this many bytes. */
+export function storedEntry(
+  offsetBytes: number,
+  lengthBytes: number,
+  isPlain: boolean,
+  clusterBytes: number,
+): bigint {
+  if (isPlain) return BigInt(offsetBytes) | COPIED_BIT;
   return compressedEntry(offsetBytes, lengthBytes, Math.log2(clusterBytes));
 }

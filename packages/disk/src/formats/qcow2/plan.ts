@@ -2,16 +2,39 @@ import type { Disk } from '../../disk/disk.ts';
 import type { BlockPlacement } from '../../view/block-placement.ts';
 import type { ImageStream } from '../../view/image-stream.ts';
 import type { Layout } from '../../view/layout.ts';
+import { storedUnits } from '../../view/stored-units.ts';
 import type { WriteRequest } from '../format.ts';
 import { qcow2Layout, qcow2Placement } from './layout.ts';
 import { qcow2Writing } from './options.ts';
 import { withHolesAsZeros } from './overlay.ts';
+import { qcow2StoredLayout } from './stored-layout.ts';
 import { qcow2Stream } from './stream.ts';
 
 export async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream> {
   const writing = qcow2Writing(disk.virtualSizeBytes, request);
   if (writing.kind === 'stream') return qcow2Stream(disk, writing.options);
   return qcow2Layout(writing.holesAreZeros ? withHolesAsZeros(disk) : disk, writing.options);
+}
+
+/** Most sectors that an entry for a compressed cluster can name are twice a cluster; no writer comes near. */
+const STORED_BYTES_OVER = 511;
+
+/**
+ * Its clusters as the disk has them, zlib of VMDK's grains without its frame; see `storedUnits`. Undefined where
+ * they have to be made, such as with a window of 4 KiB.
+ */
+export async function planStoredQcow2(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+  const writing = qcow2Writing(disk.virtualSizeBytes, request);
+  if (writing.kind !== 'stream' || writing.options.windowBits < 15) return undefined;
+  const { version, clusterBytes, compression, signal } = writing.options;
+  const form = {
+    unitBytes: clusterBytes,
+    compression: compression === 'zstd' ? 'zstd' : 'deflate-raw',
+    takesPlain: true,
+    limitBytes: clusterBytes + STORED_BYTES_OVER,
+  } as const;
+  const units = await storedUnits(disk, form, signal);
+  return units && qcow2StoredLayout(units, { version, compression });
 }
 
 /** None for an overlay: a map of data alone does not tell its zeros from its holes. */

@@ -8,11 +8,13 @@ import zlib from 'node:zlib';
 import fc from 'fast-check';
 import { memorySource } from '../../io/memory.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
+import type { StoredUnits } from '../../view/stored-units.ts';
 import { viewOfLayout } from '../../view/view.ts';
 import { rawDisk } from '../raw/format.ts';
-import { qcow2StoredLayout, type StoredClusters } from './stored-layout.ts';
+import { qcow2StoredLayout } from './stored-layout.ts';
 
 const CLUSTER = 65536;
+const ZSTD = { version: 3, compression: 'zstd' } as const;
 
 /** Clusters by a recipe: 0 all zero, 1 text that compresses, 2 noise that does not. */
 function makeDisk(recipe: readonly number[], tailBytes: number): Uint8Array {
@@ -27,7 +29,7 @@ function makeDisk(recipe: readonly number[], tailBytes: number): Uint8Array {
   return disk;
 }
 
-function storedClusters(disk: Uint8Array): StoredClusters {
+function storedClusters(disk: Uint8Array): StoredUnits {
   const clusterCount = Math.ceil(disk.length / CLUSTER);
   const address = new Uint8Array(clusterCount * CLUSTER);
   const lengths = new Map<number, number>();
@@ -40,16 +42,18 @@ function storedClusters(disk: Uint8Array): StoredClusters {
     address.set(bytes, i * CLUSTER);
     lengths.set(i, bytes.length);
   }
+  const source = memorySource(address);
   return {
     virtualSizeBytes: disk.length,
     map: AllocationMap.ofBlocks(CLUSTER, clusterCount, lengths.keys()),
     storedLength: (cluster) => lengths.get(cluster) ?? 0,
-    source: memorySource(address),
+    isPlain: (cluster) => lengths.get(cluster) === CLUSTER,
+    storedPlace: (cluster) => ({ source, offsetBytes: cluster * CLUSTER }),
   };
 }
 
-async function wholeFile(stored: StoredClusters): Promise<Uint8Array> {
-  const view = viewOfLayout(qcow2StoredLayout(stored), rawDisk(memorySource(new Uint8Array(0))));
+async function wholeFile(stored: StoredUnits): Promise<Uint8Array> {
+  const view = viewOfLayout(qcow2StoredLayout(stored, ZSTD), rawDisk(memorySource(new Uint8Array(0))));
   const bytes = new Uint8Array(view.lengthBytes);
   await view.read(0, bytes);
   return bytes;
@@ -86,7 +90,7 @@ test('any range of a layout of stored clusters equals the slice of the whole fil
       0,
     ),
   );
-  const layout = qcow2StoredLayout(stored);
+  const layout = qcow2StoredLayout(stored, ZSTD);
   const view = viewOfLayout(layout, rawDisk(memorySource(new Uint8Array(0))));
   const whole = await wholeFile(stored);
   await fc.assert(

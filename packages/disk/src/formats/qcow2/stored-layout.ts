@@ -1,6 +1,5 @@
 import { viewOf } from '../../bytes/fields.ts';
 import { roundUp } from '../../bytes/numbers.ts';
-import type { ByteSource } from '../../io/byte-source.ts';
 import type { AllocationMap } from '../../view/allocation-map.ts';
 import type { Layout, Piece } from '../../view/layout.ts';
 import {
@@ -11,6 +10,7 @@ import {
   regionsLayout,
   tableRegion,
 } from '../../view/regions.ts';
+import type { StoredUnits } from '../../view/stored-units.ts';
 import { placeAfter, storedEntry, touchedClusters } from './compressed-entry.ts';
 import {
   type Qcow2Geometry,
@@ -23,17 +23,6 @@ import { l1Region, refcountTableRegion } from './layout.ts';
 import { usedTables } from './table-ranges.ts';
 import { headerCluster } from './write-header.ts';
 
-/** Clusters that are compressed already, each a zstd frame of its own or stored as it is. */
-export interface StoredClusters {
-  readonly virtualSizeBytes: number;
-  /** Which clusters hold data; its block is the cluster. */
-  readonly map: AllocationMap;
-  /** Stored bytes of a used cluster; the cluster's own length when it is stored uncompressed. */
-  storedLength(cluster: number): number;
-  /** The stored bytes of cluster `i` from offset `i * clusterBytes` on. */
-  readonly source: ByteSource;
-}
-
 /** Placement is remembered for each group of this many used clusters; within one it is walked. */
 const GROUP_CLUSTERS = 512;
 
@@ -43,11 +32,18 @@ interface StoredGeometry extends Qcow2Geometry {
   readonly dataOffsetBytes: number;
 }
 
+export interface StoredLayoutOptions {
+  readonly version: 2 | 3;
+  /** What the clusters are compressed with. zlib is deflate without a header. */
+  readonly compression: 'zlib' | 'zstd';
+}
+
 /**
- * A qcow2 (zstd) file made of clusters that are compressed already: its length is exact, and no byte is
- * compressed or decompressed to show it.
+ * A qcow2 file made of clusters that are compressed already: its length is exact, and no byte is compressed or
+ * decompressed to show it.
  */
-export function qcow2StoredLayout(stored: StoredClusters): Layout {
+export function qcow2StoredLayout(stored: StoredUnits, options: StoredLayoutOptions): Layout {
+  const { version, compression } = options;
   const { map } = stored;
   const clusterBytes = map.blockBytes;
   const tables = usedTables(map, clusterBytes / 8);
@@ -61,7 +57,7 @@ export function qcow2StoredLayout(stored: StoredClusters): Layout {
   const dataOffsetBytes = l2OffsetBytes + tables.usedCount * clusterBytes;
   const geometry = { ...base, refcounts, dataOffsetBytes };
   return regionsLayout('qcow2', [
-    bytesRegion(headerCluster(geometry, { version: 3, zstd: true, l1OffsetBytes, refcounts })),
+    bytesRegion(headerCluster(geometry, { version, zstd: compression === 'zstd', l1OffsetBytes, refcounts })),
     refcountTableRegion(clusterBytes, refcounts),
     refcountsRegion(geometry, placement, dataClusters),
     l1Region(geometry, tables, (rank) => l2OffsetBytes + rank * clusterBytes),
@@ -75,17 +71,18 @@ interface Placed {
   readonly cluster: number;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
+  readonly isPlain: boolean;
 }
 
 /** Compressed clusters follow each other to the byte; an uncompressed one starts at a host cluster. */
 class Placement {
   /** Of the whole data area, padded to a host cluster. */
   readonly lengthBytes: number;
-  readonly #stored: StoredClusters;
+  readonly #stored: StoredUnits;
   /** Where the cluster of rank `group * GROUP_CLUSTERS` may start, before any alignment. */
   readonly #groupStarts: Float64Array;
 
-  constructor(stored: StoredClusters) {
+  constructor(stored: StoredUnits) {
     this.#stored = stored;
     const { map } = stored;
     this.#groupStarts = new Float64Array(Math.ceil(map.usedCount / GROUP_CLUSTERS));
@@ -94,7 +91,7 @@ class Placement {
     for (const cluster of map.used()) {
       if (rank % GROUP_CLUSTERS === 0) this.#groupStarts[rank / GROUP_CLUSTERS] = end;
       const lengthBytes = stored.storedLength(cluster);
-      end = placeAfter(end, lengthBytes, map.blockBytes) + lengthBytes;
+      end = placeAfter(end, stored.isPlain(cluster), map.blockBytes) + lengthBytes;
       rank++;
     }
     this.lengthBytes = roundUp(end, map.blockBytes);
@@ -109,9 +106,10 @@ class Placement {
     let at = group * GROUP_CLUSTERS;
     for (const cluster of map.used(map.select(at))) {
       const lengthBytes = this.#stored.storedLength(cluster);
-      const offsetBytes = placeAfter(end, lengthBytes, map.blockBytes);
+      const isPlain = this.#stored.isPlain(cluster);
+      const offsetBytes = placeAfter(end, isPlain, map.blockBytes);
       end = offsetBytes + lengthBytes;
-      if (at++ >= rank) yield { cluster, offsetBytes, lengthBytes };
+      if (at++ >= rank) yield { cluster, offsetBytes, lengthBytes, isPlain };
     }
   }
 
@@ -129,8 +127,7 @@ class Placement {
   }
 }
 
-function dataRegion(stored: StoredClusters, placement: Placement): Region {
-  const clusterBytes = stored.map.blockBytes;
+function dataRegion(stored: StoredUnits, placement: Placement): Region {
   function* piecesFrom(from: number, to: number): Iterable<Piece> {
     let at = from;
     for (const { cluster, offsetBytes, lengthBytes } of placement.fromOffset(from)) {
@@ -139,8 +136,9 @@ function dataRegion(stored: StoredClusters, placement: Placement): Region {
       if (offsetBytes >= to) break;
       if (offsetBytes > at) yield { kind: 'zero', lengthBytes: offsetBytes - at };
       const cut = Math.max(0, at - offsetBytes);
-      const start = cluster * clusterBytes + cut;
-      yield { kind: 'stored', source: stored.source, offsetBytes: start, lengthBytes: lengthBytes - cut };
+      const place = stored.storedPlace(cluster);
+      const { source } = place;
+      yield { kind: 'stored', source, offsetBytes: place.offsetBytes + cut, lengthBytes: lengthBytes - cut };
       at = end;
     }
     if (at < to) yield { kind: 'zero', lengthBytes: to - at };
@@ -177,7 +175,7 @@ function refcountsRegion(geometry: StoredGeometry, placement: Placement, dataClu
 
 function l2Region(
   geometry: StoredGeometry,
-  stored: StoredClusters,
+  stored: StoredUnits,
   tables: AllocationMap,
   placement: Placement,
 ): Region {
@@ -189,7 +187,7 @@ function l2Region(
     for (const placed of placement.fromRank(stored.map.rank(first))) {
       if (placed.cluster >= first + l2EntryCount) break;
       const offsetBytes = dataOffsetBytes + placed.offsetBytes;
-      const entry = storedEntry(offsetBytes, placed.lengthBytes, clusterBytes);
+      const entry = storedEntry(offsetBytes, placed.lengthBytes, placed.isPlain, clusterBytes);
       view.setBigUint64((placed.cluster - first) * 8, entry);
     }
     return [{ kind: 'bytes', bytes }];

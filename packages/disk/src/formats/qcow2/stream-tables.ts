@@ -44,10 +44,12 @@ export class StreamTables {
       this.closeTable(out);
       this.#tableIndex = tableIndex;
     }
-    const offsetBytes = placeAfter(out.endBytes, bytes.length, clusterBytes);
+    // The packer is told to give nothing compressed of a cluster's length.
+    const isPlain = bytes.length === clusterBytes;
+    const offsetBytes = placeAfter(out.endBytes, isPlain, clusterBytes);
     padTo(out, offsetBytes);
     out.lend(bytes);
-    const entry = storedEntry(offsetBytes, bytes.length, clusterBytes);
+    const entry = storedEntry(offsetBytes, bytes.length, isPlain, clusterBytes);
     viewOf(this.#table).setBigUint64((cluster % l2EntryCount) * 8, entry);
     const touched = touchedClusters(offsetBytes, bytes.length, clusterBytes);
     for (let i = touched.first; i <= touched.last; i++) this.#refcounts.add(i);

@@ -5,12 +5,14 @@ import { AllocationMap } from '../../view/allocation-map.ts';
 import type { BlockPlacement } from '../../view/block-placement.ts';
 import type { ImageStream } from '../../view/image-stream.ts';
 import type { Layout } from '../../view/layout.ts';
+import { storedUnits } from '../../view/stored-units.ts';
 import type { FileSet, WriteRequest } from '../format.ts';
 import { VIRTUAL_SIZE_BYTES_MAX } from './limits.ts';
 import { embeddedDescriptor } from './new-descriptor.ts';
 import { planFileSet } from './new-files.ts';
 import { GRAIN_BYTES, sparseLayout, sparsePlacement } from './sparse-layout.ts';
-import { optimizedStream } from './stream.ts';
+import { storedStreamLayout } from './stored-layout.ts';
+import { optimizedStream, RECORD_DATA_BYTES_MAX } from './stream.ts';
 import { chosenForm, type VmdkForm } from './write-options.ts';
 
 export async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet> {
@@ -31,6 +33,22 @@ export async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layou
     default:
       return planFileSet(disk, descriptor, request.baseName, signal);
   }
+}
+
+/** A streamOptimized file of the grains that the disk has already; see `storedUnits`. */
+export async function planStoredVmdk(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+  const form = chosenForm(request);
+  if (form.subformat !== 'streamOptimized') return undefined;
+  const capacitySectors = requireCapacity(disk.virtualSizeBytes);
+  const stored = {
+    unitBytes: GRAIN_BYTES,
+    compression: 'zlib',
+    takesPlain: false,
+    limitBytes: RECORD_DATA_BYTES_MAX,
+  } as const;
+  const grains = await storedUnits(disk, stored, request.signal);
+  const descriptor = embeddedDescriptor({ ...form, capacitySectors, seed: request.seed });
+  return grains && storedStreamLayout(grains, { capacitySectors, descriptor, tables: form.tables });
 }
 
 export function placeVmdk(virtualSizeBytes: number, request: WriteRequest): BlockPlacement | undefined {

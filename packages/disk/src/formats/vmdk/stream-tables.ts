@@ -15,7 +15,7 @@ import {
   tableCounts,
 } from './sparse-layout.ts';
 
-const TABLE_BYTES: number = TABLE_SECTORS * SECTOR_BYTES;
+export const TABLE_BYTES: number = TABLE_SECTORS * SECTOR_BYTES;
 
 /** The tables of a streamOptimized file, made as its grains come in guest order. */
 export interface StreamTables {
@@ -43,13 +43,13 @@ export function maximumTableSectors(
 }
 
 /** Header and descriptor, padded to a grain; readers of the bare stream start here. */
-const HEAD_SECTORS = 128;
+export const HEAD_SECTORS = 128;
 
-function frontSectors(tableCount: number, directorySectors: number): number {
+export function frontSectors(tableCount: number, directorySectors: number): number {
   return roundUp(1 + DESCRIPTOR_SECTORS + directorySectors + tableCount * TABLE_SECTORS, GRAIN_SECTORS);
 }
 
-function streamHeader(capacitySectors: number, overheadSectors: number): NewHeader {
+export function streamHeader(capacitySectors: number, overheadSectors: number): NewHeader {
   return {
     version: 3,
     capacitySectors,
@@ -61,9 +61,12 @@ function streamHeader(capacitySectors: number, overheadSectors: number): NewHead
   };
 }
 
-/** The sector where the next bytes go. Throws IMAGE_LIMIT when no table could name it. */
 function nextSector(out: ChunkPacker): number {
-  const sector = out.endBytes / SECTOR_BYTES;
+  return requireSector(out.endBytes / SECTOR_BYTES);
+}
+
+/** The sector itself. Throws IMAGE_LIMIT when no table could name it. */
+export function requireSector(sector: number): number {
   if (sector < FILE_SECTORS_MAX) return sector;
   throw new ImageError('IMAGE_LIMIT', 'the data does not fit into a streamOptimized VMDK of at most 2 TiB', {
     structure: 'VMDK sparse extent',

@@ -13,7 +13,7 @@ import { maximumTableSectors, type StreamTables, TablesAtEnd, TablesInFront } fr
 
 /** VirtualBox and VMware's tools hold a record, its marker included, in this many sectors. */
 const RECORD_SECTORS_MAX = 129;
-const RECORD_DATA_BYTES_MAX: number = RECORD_SECTORS_MAX * SECTOR_BYTES - GRAIN_MARKER_BYTES;
+export const RECORD_DATA_BYTES_MAX: number = RECORD_SECTORS_MAX * SECTOR_BYTES - GRAIN_MARKER_BYTES;
 
 export interface StreamPlan {
   readonly disk: Disk;
