@@ -220,6 +220,30 @@ test('screens and consoles are websockets for who may use the instance', async (
   });
   assert.match(answer, /^HTTP\/1\.1 403 /);
 
+  // Who may no longer use the instance sees no more of it.
+  const { user, token } = await m.service.json<{ user: { id: string }; token: string }>(
+    'POST',
+    '/users',
+    201,
+    {
+      name: 'viewer',
+      role: 'member',
+    },
+  );
+  const grant = await m.service.json<{ id: string }>('POST', `/users/${user.id}/grants`, 201, {
+    verb: 'use',
+    resource: 'instances',
+    compartmentId: (await m.instance(id)).compartmentId,
+  });
+  const others = new WebSocket(`${address}/api/v1/instances/${id}/console`, {
+    protocols: ['binary'],
+    headers: { authorization: `Bearer ${token}` },
+  });
+  await new Promise((resolve) => others.addEventListener('open', resolve));
+  const closed = new Promise<CloseEvent>((resolve) => others.addEventListener('close', resolve));
+  await m.service.json('DELETE', `/users/${user.id}/grants/${grant.id}`, 204);
+  assert.equal((await closed).code, 1008);
+
   const console = open('console', `ticket=${await ticket('console')}`);
   await new Promise((resolve) => console.addEventListener('open', resolve));
   const ends = [screen, console].map(

@@ -10,6 +10,7 @@ const MIB = 1024 * 1024;
 export const DISK_BYTES: number = 8 * MIB;
 
 export interface InstanceBody {
+  readonly compartmentId: string;
   readonly id: string;
   readonly name: string;
   readonly state: string;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -29,6 +29,18 @@ test('a data folder is one process’s until that releases it or ends', async (t
   assert.equal(await openElsewhere(path), 'STORE_REFUSED');
   await folder.release();
   assert.equal(await openElsewhere(path), 'open');
+});
+
+test('a data folder is made with those above it, and where none can be made that is said', async (t) => {
+  const home = await mkdtemp(join(tmpdir(), 'gantry-folder-'));
+  t.after(() => rm(home, { recursive: true }));
+  const folder = await openDataFolder(join(home, 'a/b/c'));
+  await folder.release();
+  assert.equal((await stat(join(home, 'a/b/c'))).mode & 0o777, 0o700);
+  await writeFile(join(home, 'file'), '');
+  await assert.rejects(openDataFolder(join(home, 'file')), { code: 'STORE_EXISTS' });
+  await assert.rejects(openDataFolder(join(home, 'file/below')), { code: 'STORE_NOT_FOUND' });
+  await assert.rejects(openDataFolder('/proc/gantry/data'), { code: 'STORE_NOT_FOUND' });
 });
 
 test('a profile keeps its token when the address changes, and is not written over when it cannot be read', async (t) => {

@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StoreError, storeError, syncFolder } from '@gantry/disk';
@@ -22,7 +22,7 @@ const SQLITE_BUSY = 5;
  */
 export async function openDataFolder(path: string): Promise<DataFolder> {
   const folder = resolve(path);
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
+  await makeFolders(folder).catch((error) => {
     throw storeError(error, folder);
   });
   const lock = takeLock(folder);
@@ -34,6 +34,30 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
     profile: join(folder, 'client.toml'),
     release: async () => lock.close(),
   };
+}
+
+/** As `mkdir` with `recursive`, which in Node never ends where nothing can be made, as in /proc. */
+async function makeFolders(path: string): Promise<void> {
+  const problem = await makeFolder(path);
+  if (problem === undefined) return;
+  if (problem.code !== 'ENOENT' || dirname(path) === path) throw problem;
+  await makeFolders(dirname(path));
+  const again = await makeFolder(path);
+  if (again !== undefined) throw again;
+}
+
+/** Gives what keeps it from being there as a folder. */
+async function makeFolder(path: string): Promise<NodeJS.ErrnoException | undefined> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return undefined;
+  } catch (error) {
+    const isThere = await stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    return isThere ? undefined : (error as NodeJS.ErrnoException);
+  }
 }
 
 /**

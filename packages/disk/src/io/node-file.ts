@@ -83,10 +83,10 @@ async function writeWithoutZeros(handle: FileHandle, chunk: Uint8Array, offsetBy
 
 /** A table of an image. To wait for one of the file system's threads takes several times as long as to read it. */
 const SMALL_READ_BYTES = 64 * 1024;
-/** After so many of them the event loop has its turn, with its signals and timers. */
-const SMALL_READS_IN_A_ROW = 32;
+/** After so many calls the event loop has its turn, with its signals and timers. */
+const CALLS_IN_A_ROW = 32;
 let mayBlock = false;
-let smallReadCount = 0;
+let callCount = 0;
 
 /**
  * Lets small reads of files, and all writes, block the calling thread: for programs that have nothing else to do
@@ -94,6 +94,10 @@ let smallReadCount = 0;
  */
 export function blockForFiles(): void {
   mayBlock = true;
+}
+
+function isToBlock(): boolean {
+  return mayBlock && ++callCount % CALLS_IN_A_ROW !== 0;
 }
 
 class FileSource implements ByteSource {
@@ -152,10 +156,8 @@ class FileSource implements ByteSource {
 
   /** Gives the number of bytes that were read: 0 at the end of the file. */
   async #readSome(offsetBytes: number, into: Uint8Array): Promise<number> {
-    const isBlocked =
-      mayBlock && into.length <= SMALL_READ_BYTES && ++smallReadCount % SMALL_READS_IN_A_ROW !== 0;
     try {
-      return isBlocked
+      return into.length <= SMALL_READ_BYTES && isToBlock()
         ? readSync(this.descriptor, into, 0, into.length, offsetBytes)
         : (await this.#handle.read(into, 0, into.length, offsetBytes)).bytesRead;
     } catch (error) {
@@ -271,7 +273,7 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
 
 /** Gives the number of bytes that were written. */
 async function writeSome(handle: FileHandle, offsetBytes: number, bytes: Uint8Array): Promise<number> {
-  return mayBlock
+  return isToBlock()
     ? writeSync(handle.fd, bytes, 0, bytes.length, offsetBytes)
     : (await handle.write(bytes, 0, bytes.length, offsetBytes)).bytesWritten;
 }

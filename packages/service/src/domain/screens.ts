@@ -84,6 +84,20 @@ export class Screens {
     return opened.catch(asConflict);
   }
 
+  /** Whether the principal may go on with a conversation: the user may be gone by now, or the grant. */
+  async mayGoOn(principal: Principal, instanceId: string): Promise<boolean> {
+    const { access, instances } = this.#parts;
+    const now = await access.principalOf(principal.userId);
+    if (now === undefined) return false;
+    try {
+      await instances.requireRow(now, instanceId, 'use');
+      return true;
+    } catch (error) {
+      if (error instanceof DomainError) return false;
+      throw error;
+    }
+  }
+
   /** PNG. Throws as `open`. */
   async screenshot(principal: Principal, instanceId: string): Promise<Uint8Array> {
     const { driver } = await this.#machine(principal, instanceId, 'read');

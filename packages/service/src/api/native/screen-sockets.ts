@@ -19,6 +19,8 @@ const CONNECTIONS_MAX = 256;
 const CONNECTIONS_OF_TENANCY_MAX = 64;
 /** A viewer that is gone without a word is found out in twice this time. */
 const PING_MS = 30_000;
+/** How long who may no longer see a machine goes on seeing it at most. */
+const ACCESS_MS = 5_000;
 
 export interface ScreenSocketParts {
   readonly screens: Screens;
@@ -79,10 +81,33 @@ export class ScreenSockets {
     if (socket.destroyed) return void machine.destroy();
     this.#sockets.handleUpgrade(request, socket, head, (client) => {
       request.socket.setTimeout(0);
-      void converse(client, machine);
+      const asking = setInterval(
+        () => this.#askAgain(request, principal, instanceId, client, machine),
+        ACCESS_MS,
+      );
+      void converse(client, machine).finally(() => clearInterval(asking));
     });
     // A handshake that is no websocket's ends without a conversation.
     if (socket.destroyed || socket.writableEnded) machine.destroy();
+  }
+
+  /** Ends the conversation of whom it would be refused by now. What cannot be asked now is asked again. */
+  async #askAgain(
+    request: IncomingMessage,
+    principal: Principal,
+    instanceId: string,
+    client: WebSocket,
+    machine: Duplex,
+  ): Promise<void> {
+    try {
+      const token = bearerToken(request.headers.authorization);
+      const isKnown = token === undefined || (await this.#parts.verifyToken(token)) !== undefined;
+      if (isKnown && (await this.#parts.screens.mayGoOn(principal, instanceId))) return;
+      client.close(1008, 'you may no longer use the instance');
+      machine.destroy();
+    } catch (error) {
+      this.#parts.logger.warn({ err: error }, 'who has a screen open could not be asked for');
+    }
   }
 
   /** Until the connection ends. Throws CONFLICT when there are too many. */
