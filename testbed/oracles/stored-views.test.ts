@@ -155,9 +155,80 @@ for (const [tables, options] of Object.entries({ 'at the end': zlib, 'in front':
   });
 }
 
+/** Text that compresses, of this length. */
+function textImage(name: string, lengthBytes: number, ...options: string[]): { path: string; plain: string } {
+  const plain = join(folder, `${name}.raw`);
+  writeFileSync(plain, Buffer.alloc(lengthBytes, readFileSync(import.meta.filename)));
+  const path = join(folder, name);
+  qemuImg('convert', '-f', 'raw', '-c', '-O', 'qcow2', ...options, plain, path);
+  return { path, plain };
+}
+
+/** Writes the view of a disk into a file and has qemu-img look at it. */
+async function requireView(disk: Disk, options: PlanOptions, plain: string): Promise<void> {
+  const layout = await requireLayout(disk, options);
+  const path = join(folder, 'view');
+  const sink = await fileSink(path);
+  await sink.finish(await writeLayout(layout, disk, sink));
+  qemuImg('compare', '-f', options.format, '-F', 'raw', path, plain);
+  qemuImg('check', '-f', options.format, path);
+}
+
+test('clusters of every size are shown, and take no more room than they did', async () => {
+  for (let bits = 9; bits <= 21; bits++) {
+    const clusterSize = `cluster_size=${2 ** bits}`;
+    const { path, plain } = textImage(`c${bits}.qcow2`, 4 * MIB, '-o', clusterSize);
+    await withDisk({ path, format: 'qcow2' }, async (disk) => {
+      const options = { ...zlib, format: 'qcow2', options: { cluster_size: String(2 ** bits) } };
+      await requireView(disk, options, plain);
+      const { lengthBytes } = await requireLayout(disk, options);
+      // Besides what tables take: ours count references of the tables' clusters first.
+      assert.ok(lengthBytes <= readFileSync(path).length + 4 * 2 ** bits, `${lengthBytes} of ${clusterSize}`);
+    });
+  }
+});
+
+test('deflate without a frame is shown as grains, with the frame around it', async () => {
+  const { path, plain } = textImage('text.qcow2', 40 * MIB);
+  await withDisk({ path, format: 'qcow2' }, async (disk) => {
+    for (const options of [zlib, inFront]) await requireView(disk, { ...options, format: 'vmdk' }, plain);
+  });
+});
+
+test('a unit that the end of the disk cuts is shown when nothing stands behind the end', async () => {
+  const { path, plain } = textImage('odd.qcow2', 3 * 65536 + 1024);
+  await withDisk({ path, format: 'qcow2' }, (disk) => requireView(disk, { ...zlib, format: 'qcow2' }, plain));
+  // The size in the header, made smaller: what stood there is hidden, and stays so.
+  const bytes = readFileSync(path);
+  bytes.writeBigUInt64BE(BigInt(3 * 65536 + 512), 24);
+  writeFileSync(path, bytes);
+  await withDisk({ path, format: 'qcow2' }, async (disk) => {
+    assert.equal(await planStored(disk, { ...zlib, format: 'qcow2' }), undefined);
+  });
+});
+
+test('data whose end is missing is not passed on', async () => {
+  const { path } = sources.streamOptimized!();
+  const bytes = readFileSync(path);
+  await withDisk({ path, format: 'vmdk' }, async (disk) => {
+    for await (const run of disk.storedRuns!(0, disk.virtualSizeBytes)) {
+      if (run.kind !== 'packed' || run.offsetBytes !== 65536) continue;
+      // Without its Adler-32, which readers can do without.
+      bytes.writeUInt32LE(bytes.readUInt32LE(run.sourceBytes - 4) - 4, run.sourceBytes - 4);
+    }
+  });
+  const cut = join(folder, 'cut.vmdk');
+  writeFileSync(cut, bytes);
+  await withDisk({ path: cut, format: 'vmdk' }, async (disk) => {
+    for (const format of ['qcow2', 'vmdk']) {
+      assert.equal(await planStored(disk, { ...zlib, format }), undefined, format);
+    }
+  });
+});
+
 test('where data would have to be compressed there is no such view', async () => {
   const refused: readonly (readonly [from: string, to: string, options: Omit<PlanOptions, 'format'>])[] = [
-    // Deflate ends anywhere in its sectors, and the sum behind zlib's is not there.
+    // Noise stands in it as it is, which a grain cannot.
     ['qcow2 zlib', 'vmdk', zlib],
     ['qcow2 zlib', 'qcow2', { compression: 'zstd' }],
     ['qcow2 zlib', 'qcow2', { ...zlib, options: { cluster_size: '131072' } }],

@@ -1,5 +1,13 @@
 'use strict';
-const { readFileSync, renameSync, statSync, writeFileSync } = require('node:fs');
+const {
+  accessSync,
+  constants: access,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} = require('node:fs');
 const { createRequire } = require('node:module');
 const { dirname, join } = require('node:path');
 const { constants, Script } = require('node:vm');
@@ -35,7 +43,7 @@ function bundleHome(root) {
  */
 function loadBundle(folder) {
   const path = join(folder, 'main.js');
-  const compiledPath = join(folder, `main.${process.version}.compiled`);
+  const compiledPath = compiledOf(folder);
   const cachedData = readIfThere(compiledPath);
   // What bundle.mjs writes is ASCII, which needs no decoding.
   const text = `(function (exports, require, module, __filename, __dirname) {${readFileSync(path, 'latin1')}\n})`;
@@ -44,15 +52,25 @@ function loadBundle(folder) {
   const loaded = { exports: {} };
   script.runInThisContext()(loaded.exports, createRequire(path), loaded, path, dirname(path));
   const keepCompiled = () => {
-    if (cachedData !== undefined) return;
+    // Rejected is what another V8 or other flags made, and what is damaged in a way that V8 sees.
+    if (cachedData !== undefined && !script.cachedDataRejected) return;
+    const made = `${compiledPath}.${process.pid}`;
     try {
-      writeFileSync(`${compiledPath}.${process.pid}`, script.createCachedData());
-      renameSync(`${compiledPath}.${process.pid}`, compiledPath);
+      accessSync(folder, access.W_OK);
+      // Durable before it has its name: V8 does not see all that a power failure leaves.
+      writeFileSync(made, script.createCachedData(), { flush: true });
+      renameSync(made, compiledPath);
     } catch {
       // Of somebody else's project, say: every start compiles then.
+      rmSync(made, { force: true });
     }
   };
   return { ...loaded.exports, keepCompiled };
+}
+
+/** What this Node compiled of the bundle in this folder. */
+function compiledOf(folder) {
+  return join(folder, `main.${process.version}-${process.arch}.compiled`);
 }
 
 function readIfThere(path) {
@@ -63,4 +81,4 @@ function readIfThere(path) {
   }
 }
 
-module.exports = { bundleHome, currentBundle, loadBundle };
+module.exports = { bundleHome, compiledOf, currentBundle, loadBundle };

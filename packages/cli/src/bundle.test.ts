@@ -7,7 +7,10 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gantry, launcher, temporaryFolder } from './command.testkit.ts';
 
-const { currentBundle } = (await import(new URL('../bin/current-bundle.cjs', import.meta.url).href)) as {
+const { compiledOf, currentBundle } = (await import(
+  new URL('../bin/current-bundle.cjs', import.meta.url).href
+)) as {
+  compiledOf(folder: string): string;
   currentBundle(root: string): string | undefined;
 };
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -62,7 +65,12 @@ test('the set-up makes a bundle that runs as the sources do, and loads none of t
     [],
   );
   // What the first run compiled is there for those that follow.
-  assert.ok(existsSync(join(bundle, `main.${process.version}.compiled`)));
+  const compiled = compiledOf(bundle);
+  assert.ok(existsSync(compiled));
+  // One that is cut, or of other flags, is made anew.
+  await writeFile(compiled, (await readFile(compiled)).subarray(0, 4096));
+  assert.equal((await gantry(['disk', 'info', disk])).code, 0);
+  assert.ok((await stat(compiled)).size > 100_000);
   // Long enough for threads, which are of the bundle too.
   for (const args of [
     ['convert', disk, join(folder, 'out.qcow2'), '--compress', 'zlib'],

@@ -45,7 +45,7 @@ export async function streamPlan(
       `the start of a compressed ${plan.format} is known at its end`,
       {
         structure: 'standard output',
-        hint: 'write it to a file, choose a form that is not compressed, or convert what is compressed so already',
+        hint: 'write it to a file, or choose a form that is not compressed',
       },
     );
   }

@@ -42,11 +42,12 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
 /**
  * Plans a compressed form out of compressed data that the disk has already: a layout of exact length, any range of
  * which can be read, as of the forms that are not compressed. Undefined where some of the data would have to be
- * compressed, is not compressed at all, or the form has no such layout; `planImage` then gives a stream. The data is
- * passed on without a look at it: damage is seen by who reads the file. Throws what `planImage` throws.
+ * compressed (also a unit that the disk's end cuts), where none is compressed, or where the form has no such layout;
+ * `planImage` then gives a stream. All compressed data is decompressed once, which shows where it ends and that it is
+ * sound. Throws what `planImage` throws, and IMAGE_MALFORMED for damaged data.
  */
-export async function planStored(disk: Disk, options: PlanOptions): Promise<Layout | undefined> {
-  return writtenFormat(options).planStored?.(disk, writeRequest(options));
+export async function planStored(disk: Disk, options: ConvertOptions): Promise<Layout | undefined> {
+  return writtenFormat(options).planStored?.(disk, writeRequest(options), options.onProgress);
 }
 
 function requireOneFile(plan: Layout | ImageStream | FileSet): Layout | ImageStream {

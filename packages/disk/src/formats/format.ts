@@ -1,3 +1,4 @@
+import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { ReferenceGate } from '../disk/reference-gate.ts';
 import type { ByteSource } from '../io/byte-source.ts';
@@ -108,10 +109,11 @@ export interface Format {
   /** Plans a file of this format that shows `disk`: a layout when its length is known, else a stream. */
   plan?(disk: Disk, request: WriteRequest): Promise<Layout | ImageStream | FileSet>;
   /**
-   * Plans the same of compressed data as the disk has it: a layout, whose length is exact. Undefined where some data
-   * would have to be compressed anew, or is not compressed at all. Takes and throws what `plan` does.
+   * Plans the same of compressed data as the disk has it, all of which is decompressed once before: a layout, whose
+   * length is exact. Undefined where some data would have to be compressed anew, or none is compressed. Takes and
+   * throws what `plan` does, and IMAGE_MALFORMED for damaged data.
    */
-  planStored?(disk: Disk, request: WriteRequest): Promise<Layout | undefined>;
+  planStored?(disk: Disk, request: WriteRequest, onProgress?: ProgressListener): Promise<Layout | undefined>;
   /**
    * Where data goes in the layout that `plan` makes of a disk of this size, known before its allocation is, so
    * that data can be copied while zeros are found. Absent, or undefined for options whose plan is no layout.

@@ -85,6 +85,8 @@ async function writeWithoutZeros(handle: FileHandle, chunk: Uint8Array, offsetBy
 const SMALL_READ_BYTES = 64 * 1024;
 /** After so many calls the event loop has its turn, with its signals and timers. */
 const CALLS_IN_A_ROW = 32;
+/** A file system that takes so long for a call is not waited for again. */
+const SLOW_MS = 10;
 let mayBlock = false;
 let callCount = 0;
 
@@ -96,8 +98,16 @@ export function blockForFiles(): void {
   mayBlock = true;
 }
 
-function isToBlock(): boolean {
-  return mayBlock && ++callCount % CALLS_IN_A_ROW !== 0;
+/** For a file that is open: the call itself would refuse another in words of its own. */
+function isToBlock({ fd }: FileHandle): boolean {
+  return mayBlock && fd >= 0 && ++callCount % CALLS_IN_A_ROW !== 0;
+}
+
+function blocked<Result>(call: () => Result): Result {
+  const startedMs = Date.now();
+  const result = call();
+  if (Date.now() - startedMs >= SLOW_MS) mayBlock = false;
+  return result;
 }
 
 class FileSource implements ByteSource {
@@ -157,8 +167,8 @@ class FileSource implements ByteSource {
   /** Gives the number of bytes that were read: 0 at the end of the file. */
   async #readSome(offsetBytes: number, into: Uint8Array): Promise<number> {
     try {
-      return into.length <= SMALL_READ_BYTES && isToBlock()
-        ? readSync(this.descriptor, into, 0, into.length, offsetBytes)
+      return into.length <= SMALL_READ_BYTES && isToBlock(this.#handle)
+        ? blocked(() => readSync(this.descriptor, into, 0, into.length, offsetBytes))
         : (await this.#handle.read(into, 0, into.length, offsetBytes)).bytesRead;
     } catch (error) {
       throw storeError(error, this.name);
@@ -273,8 +283,8 @@ export async function fileSink(path: string, options: FileSinkOptions = {}): Pro
 
 /** Gives the number of bytes that were written. */
 async function writeSome(handle: FileHandle, offsetBytes: number, bytes: Uint8Array): Promise<number> {
-  return isToBlock()
-    ? writeSync(handle.fd, bytes, 0, bytes.length, offsetBytes)
+  return isToBlock(handle)
+    ? blocked(() => writeSync(handle.fd, bytes, 0, bytes.length, offsetBytes))
     : (await handle.write(bytes, 0, bytes.length, offsetBytes)).bytesWritten;
 }
 

@@ -71,7 +71,22 @@ export interface UnpackTask {
   readonly compression: Compression;
 }
 
-export type WorkTask = PackTask | CopyTask | WriteTask | UnpackTask;
+/**
+ * Decompresses a unit to look at it. The answer has the compressed bytes that it takes and the Adler-32 of the plain
+ * ones; nothing where the end of the compressed data is missing, or the unit is not zero from `endBytes` on.
+ */
+export interface LookTask {
+  readonly kind: 'look';
+  readonly stored: Uint8Array;
+  readonly compression: Compression;
+  /** What it decompresses to. */
+  readonly lengthBytes: number;
+  readonly endBytes: number;
+  /** Where it stands, for errors. */
+  readonly offsetBytes: number;
+}
+
+export type WorkTask = PackTask | CopyTask | WriteTask | UnpackTask | LookTask;
 
 export function runTask(task: WorkTask): readonly number[] {
   switch (task.kind) {
@@ -83,6 +98,8 @@ export function runTask(task: WorkTask): readonly number[] {
       return write(task);
     case 'unpack':
       return [decompressInto(task.plain, task.compression, task.stored).writtenBytes];
+    case 'look':
+      return look(task);
   }
 }
 
@@ -247,6 +264,13 @@ function dataUnits(plain: Uint8Array, unitBytes: number): number[] {
   return units;
 }
 
+function look({ stored, compression, lengthBytes, endBytes, offsetBytes }: LookTask): readonly number[] {
+  const plain = ownBytes(lengthBytes);
+  const usedBytes = unpack(plain, { sourceBytes: offsetBytes, lengthBytes, compression }, stored);
+  if (usedBytes === undefined || !plain.subarray(endBytes).every((byte) => byte === 0)) return [];
+  return [usedBytes, accelerator()?.adler32(plain) ?? adler32(plain)];
+}
+
 /** Parts that stand closer than this in the file are fetched with one read. */
 const GAP_BYTES = 4096;
 const SCRATCH_BYTES: number = 2 * 1024 * 1024;
@@ -318,7 +342,11 @@ function scratchOf(used: number, lengthBytes: number): Uint8Array {
 }
 
 /** Decompresses a part; gives the length of its compressed data, or undefined when the end of that is missing. */
-function unpack(target: Uint8Array, part: LoadPart, stored: Uint8Array): number | undefined {
+function unpack(
+  target: Uint8Array,
+  part: Pick<LoadPart, 'sourceBytes' | 'lengthBytes' | 'compression'>,
+  stored: Uint8Array,
+): number | undefined {
   const { compression } = part;
   const done = compression === undefined ? undefined : tryDecompress(target, compression, stored);
   if (done?.writtenBytes !== target.length) {
@@ -359,7 +387,7 @@ export class DamagedPart extends Error {
   override readonly name = 'DamagedPart';
   readonly sourceBytes: number;
 
-  constructor(part: LoadPart, message: string) {
+  constructor(part: Pick<LoadPart, 'sourceBytes'>, message: string) {
     super(message);
     this.sourceBytes = part.sourceBytes;
   }

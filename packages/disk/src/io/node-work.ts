@@ -2,7 +2,7 @@ import { ImageError, StoreError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { accelerator } from './node-accelerator.ts';
 import { blockForFiles, fileDescriptorOf, storeError } from './node-file.ts';
-import { type LoadPart, runTask, type UnpackTask, type WorkTask } from './node-tasks.ts';
+import { type LoadPart, type LookTask, runTask, type UnpackTask, type WorkTask } from './node-tasks.ts';
 import { Threads } from './node-threads.ts';
 import type { TaskFailure } from './node-work-worker.ts';
 
@@ -53,6 +53,22 @@ export function startThreads(): void {
   // They look where this thread has found it.
   accelerator();
   threads.start();
+}
+
+/** A compressed unit that was decompressed and found sound. */
+export interface UnitLook {
+  readonly usedBytes: number;
+  /** Of the plain bytes. */
+  readonly adler32: number;
+}
+
+/** See `LookTask`. Throws IMAGE_MALFORMED for what does not decompress. */
+export async function lookAtUnit(
+  task: Omit<LookTask, 'kind'>,
+  what: WorkNames,
+): Promise<UnitLook | undefined> {
+  const [usedBytes, adler32] = await runWork({ kind: 'look', ...task }, what);
+  return usedBytes === undefined || adler32 === undefined ? undefined : { usedBytes, adler32 };
 }
 
 export interface WorkNames {

@@ -54,6 +54,9 @@ async function pack(task: PackTask): Promise<number[]> {
   return sizes;
 }
 
+/** A browser does not tell where compressed data ends. */
+export async function lookAtUnit(): Promise<undefined> {}
+
 export function fileRange(_source: ByteSource, _offsetBytes: number): undefined {
   return undefined;
 }

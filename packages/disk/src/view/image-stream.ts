@@ -2,7 +2,7 @@ import type { ProgressListener } from '../convert/progress.ts';
 
 export interface StreamChunk {
   readonly offsetBytes: number;
-  /** Valid until the next chunk is asked for. */
+  /** Valid until the next chunk is asked for. May be a part of shared memory, which not every interface takes. */
   readonly bytes: Uint8Array;
   /**
    * What another run needs to go on right behind this chunk; absent where none can. To be asked before the

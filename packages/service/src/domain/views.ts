@@ -165,9 +165,11 @@ async function storedClusters(disk: VaultDisk): Promise<StoredUnits> {
   return {
     virtualSizeBytes: disk.virtualSizeBytes,
     map: await AllocationMap.ofDisk(disk, pieceBytes),
-    storedLength,
+    lengthOf: storedLength,
     isPlain: (piece) => storedLength(piece) === pieceBytes,
-    storedPlace: (piece) => ({ source, offsetBytes: piece * pieceBytes }),
+    pieces: (piece) => [
+      { kind: 'stored', source, offsetBytes: piece * pieceBytes, lengthBytes: storedLength(piece) },
+    ],
   };
 }
 

@@ -4,7 +4,6 @@ import {
   type Consumer,
   convertFiles,
   type Disk,
-  diskDigest,
   fileSink,
   requireSizeFor,
   startThreads,
@@ -51,9 +50,9 @@ export async function run(
   asked: ConvertOptions,
 ): Promise<undefined> {
   workInCallingThread();
-  if (storedBytes(source) >= MUCH_BYTES) startThreads();
   const consumer = consumerOf(asked);
   const { format, options } = chosenTarget(consumer, asked, formatOfEnding(target));
+  if (options.dryRun !== true && storedBytes(source) >= MUCH_BYTES) startThreads();
   if (target === '-' && options.dryRun !== true) requireNoTerminal(process.stdout);
   // Beside the target, where there is room for it.
   const spoolFolder = target === '-' ? undefined : dirname(target);
@@ -90,7 +89,7 @@ async function showPlan(
   if (target !== '-') await targetPath(target, files.localFiles);
   const plan =
     target === '-'
-      ? (await planInOrder(context, disk, format, options)).plan
+      ? await planInOrder(context, disk, format, options)
       : await planTargetFiles(context, disk, format, options, baseNameOf(target));
   const { requiredBytes, exact } = plannedLength(plan);
   const { format: sourceFormat, virtualSizeBytes } = disk;
@@ -127,9 +126,7 @@ async function writeOut(
   options: ConvertOptions,
 ): Promise<void> {
   const { signal, progress } = context;
-  const { plan, isStored } = await planInOrder(context, disk, format, options);
-  // Reads all of it: damage is met before any of it is handed over.
-  if (isStored) await diskDigest(disk, { signal, onProgress: progress.step });
+  const plan = await planInOrder(context, disk, format, options);
   await streamPlan(plan, disk, process.stdout, { signal, onProgress: progress.step });
   // Too late to take the bytes back, but not to say that they are no disk of any one moment.
   await files.requireUnchanged();

@@ -53,24 +53,23 @@ export async function planTarget(
   return plan;
 }
 
-/** A plan for where its bytes are written in their order. */
-export interface OrderedPlan {
-  readonly plan: Layout | ImageStream;
-  /** Made of what the disk has compressed already, which nobody has looked at. */
-  readonly isStored: boolean;
-}
-
 /** As `planTarget`; a compressed form whose start is known at its end is given as a layout where that can be. */
 export async function planInOrder(
   context: Context,
   disk: Disk,
   format: string,
   options: TargetOptions,
-): Promise<OrderedPlan> {
+): Promise<Layout | ImageStream> {
   const plan = await planTarget(context, disk, format, options);
-  const asked = { ...planOptions(format, options), signal: context.signal };
-  const stored = plan.kind === 'stream' && plan.frontBytes > 0 ? await planStored(disk, asked) : undefined;
-  return { plan: stored ?? plan, isStored: stored !== undefined };
+  if (plan.kind === 'layout' || plan.frontBytes === 0) return plan;
+  const { signal, progress } = context;
+  const stored = await planStored(disk, {
+    ...planOptions(format, options),
+    signal,
+    onProgress: progress.step,
+  });
+  progress.end();
+  return stored ?? plan;
 }
 
 function planOptions(format: string, options: TargetOptions) {

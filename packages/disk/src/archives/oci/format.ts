@@ -13,7 +13,7 @@ export const oci: Format = {
   options: ociOptions,
   compressions: ['zlib'],
   plan: async (disk, request) => (await import('./plan.ts')).planOci(disk, request),
-  planStored: async (disk, request) => (await import('./plan.ts')).planStoredOci(disk, request),
+  planStored: async (...asked) => (await import('./plan.ts')).planStoredOci(...asked),
   placement: async (sizeBytes, request) => (await import('./plan.ts')).ociPlacement(sizeBytes, request),
   check: async (source, options) => (await import('./check.ts')).checkOci(source, options),
 };

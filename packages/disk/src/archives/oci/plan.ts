@@ -1,5 +1,6 @@
 import { utf8Bytes } from '../../bytes/fields.ts';
 import { roundUp } from '../../bytes/numbers.ts';
+import type { ProgressListener } from '../../convert/progress.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError, invariant } from '../../errors.ts';
 import type { FormatOption, WriteRequest } from '../../formats/format.ts';
@@ -40,10 +41,17 @@ export async function planOci(disk: Disk, request: WriteRequest): Promise<Layout
   });
 }
 
-/** The archive around a qcow2 file of clusters that are compressed already, with whatever window they have. */
-export async function planStoredOci(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+/**
+ * The archive around a qcow2 file of clusters that are compressed already. Unlike in one whose clusters are
+ * compressed for it, the window of deflate is what they have.
+ */
+export async function planStoredOci(
+  disk: Disk,
+  request: WriteRequest,
+  onProgress?: ProgressListener,
+): Promise<Layout | undefined> {
   const metadata = metadataOf(request);
-  const image = await qcow2.planStored?.(disk, { ...imageRequest(request), options: {} });
+  const image = await qcow2.planStored?.(disk, { ...imageRequest(request), options: {} }, onProgress);
   return image && archiveOf(metadata, image);
 }
 

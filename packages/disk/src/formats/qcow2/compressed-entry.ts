@@ -1,4 +1,5 @@
 import { roundUp } from '../../bytes/numbers.ts';
+import { invariant } from '../../errors.ts';
 import { COPIED_BIT } from './layout.ts';
 
 /** The COMPRESSED flag, bit 62 of an L2 entry. */
@@ -12,6 +13,10 @@ function compressedEntry(offsetBytes: number, lengthBytes: number, clusterBits: 
   const firstSector = Math.floor(offsetBytes / 512);
   const lastSector = Math.floor((offsetBytes + lengthBytes - 1) / 512);
   const offsetBits = BigInt(62 - (clusterBits - 8));
+  invariant(
+    lastSector - firstSector < 2 ** (clusterBits - 8),
+    'an entry has room for the sectors of compressed data',
+  );
   return COMPRESSED_BIT | (BigInt(lastSector - firstSector) << offsetBits) | BigInt(offsetBytes);
 }
 

@@ -16,7 +16,7 @@ export const qcow2: Format = {
   options: qcow2Options,
   compressions: ['zlib', 'zstd'],
   plan: async (disk, request) => (await import('./plan.ts')).planQcow2(disk, request),
-  planStored: async (disk, request) => (await import('./plan.ts')).planStoredQcow2(disk, request),
+  planStored: async (...asked) => (await import('./plan.ts')).planStoredQcow2(...asked),
   placement: async (sizeBytes, request) => (await import('./plan.ts')).placeQcow2(sizeBytes, request),
   check: async (source, options) => (await import('./check.ts')).checkQcow2(source, options),
   repair: async (source, options) => (await import('./repair.ts')).repairQcow2(source, options),

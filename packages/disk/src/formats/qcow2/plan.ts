@@ -1,3 +1,5 @@
+import { SECTOR_BYTES } from '../../bytes/numbers.ts';
+import type { ProgressListener } from '../../convert/progress.ts';
 import type { Disk } from '../../disk/disk.ts';
 import type { BlockPlacement } from '../../view/block-placement.ts';
 import type { ImageStream } from '../../view/image-stream.ts';
@@ -16,14 +18,12 @@ export async function planQcow2(disk: Disk, request: WriteRequest): Promise<Layo
   return qcow2Layout(writing.holesAreZeros ? withHolesAsZeros(disk) : disk, writing.options);
 }
 
-/** Most sectors that an entry for a compressed cluster can name are twice a cluster; no writer comes near. */
-const STORED_BYTES_OVER = 511;
-
-/**
- * Its clusters as the disk has them, zlib of VMDK's grains without its frame; see `storedUnits`. Undefined where
- * they have to be made, such as with a window of 4 KiB.
- */
-export async function planStoredQcow2(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+/** Its clusters as the disk has them compressed; see `storedUnits`. Undefined too with a window of 4 KiB. */
+export async function planStoredQcow2(
+  disk: Disk,
+  request: WriteRequest,
+  onProgress?: ProgressListener,
+): Promise<Layout | undefined> {
   const writing = qcow2Writing(disk.virtualSizeBytes, request);
   if (writing.kind !== 'stream' || writing.options.windowBits < 15) return undefined;
   const { version, clusterBytes, compression, signal } = writing.options;
@@ -31,9 +31,10 @@ export async function planStoredQcow2(disk: Disk, request: WriteRequest): Promis
     unitBytes: clusterBytes,
     compression: compression === 'zstd' ? 'zstd' : 'deflate-raw',
     takesPlain: true,
-    limitBytes: clusterBytes + STORED_BYTES_OVER,
+    // Grains of noise are a little longer than they were. Wherever it begins, an entry has room for its sectors.
+    limitBytes: 2 * clusterBytes - SECTOR_BYTES + 1,
   } as const;
-  const units = await storedUnits(disk, form, signal);
+  const units = await storedUnits(disk, form, { signal, onProgress });
   return units && qcow2StoredLayout(units, { version, compression });
 }
 

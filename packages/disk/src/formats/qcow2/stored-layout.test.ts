@@ -46,9 +46,11 @@ function storedClusters(disk: Uint8Array): StoredUnits {
   return {
     virtualSizeBytes: disk.length,
     map: AllocationMap.ofBlocks(CLUSTER, clusterCount, lengths.keys()),
-    storedLength: (cluster) => lengths.get(cluster) ?? 0,
+    lengthOf: (cluster) => lengths.get(cluster) ?? 0,
     isPlain: (cluster) => lengths.get(cluster) === CLUSTER,
-    storedPlace: (cluster) => ({ source, offsetBytes: cluster * CLUSTER }),
+    pieces: (cluster) => [
+      { kind: 'stored', source, offsetBytes: cluster * CLUSTER, lengthBytes: lengths.get(cluster) ?? 0 },
+    ],
   };
 }
 

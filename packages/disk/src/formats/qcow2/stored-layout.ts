@@ -72,6 +72,8 @@ interface Placed {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   readonly isPlain: boolean;
+  /** Among the used ones. */
+  readonly rank: number;
 }
 
 /** Compressed clusters follow each other to the byte; an uncompressed one starts at a host cluster. */
@@ -90,8 +92,7 @@ class Placement {
     let rank = 0;
     for (const cluster of map.used()) {
       if (rank % GROUP_CLUSTERS === 0) this.#groupStarts[rank / GROUP_CLUSTERS] = end;
-      const lengthBytes = stored.storedLength(cluster);
-      end = placeAfter(end, stored.isPlain(cluster), map.blockBytes) + lengthBytes;
+      end = placeAfter(end, stored.isPlain(cluster, rank), map.blockBytes) + stored.lengthOf(cluster, rank);
       rank++;
     }
     this.lengthBytes = roundUp(end, map.blockBytes);
@@ -105,11 +106,12 @@ class Placement {
     let end = this.#groupStarts[group] ?? 0;
     let at = group * GROUP_CLUSTERS;
     for (const cluster of map.used(map.select(at))) {
-      const lengthBytes = this.#stored.storedLength(cluster);
-      const isPlain = this.#stored.isPlain(cluster);
+      const lengthBytes = this.#stored.lengthOf(cluster, at);
+      const isPlain = this.#stored.isPlain(cluster, at);
       const offsetBytes = placeAfter(end, isPlain, map.blockBytes);
       end = offsetBytes + lengthBytes;
-      if (at++ >= rank) yield { cluster, offsetBytes, lengthBytes, isPlain };
+      if (at >= rank) yield { cluster, rank: at, offsetBytes, lengthBytes, isPlain };
+      at++;
     }
   }
 
@@ -130,15 +132,12 @@ class Placement {
 function dataRegion(stored: StoredUnits, placement: Placement): Region {
   function* piecesFrom(from: number, to: number): Iterable<Piece> {
     let at = from;
-    for (const { cluster, offsetBytes, lengthBytes } of placement.fromOffset(from)) {
+    for (const { cluster, rank, offsetBytes, lengthBytes } of placement.fromOffset(from)) {
       const end = offsetBytes + lengthBytes;
       if (end <= at) continue;
       if (offsetBytes >= to) break;
       if (offsetBytes > at) yield { kind: 'zero', lengthBytes: offsetBytes - at };
-      const cut = Math.max(0, at - offsetBytes);
-      const place = stored.storedPlace(cluster);
-      const { source } = place;
-      yield { kind: 'stored', source, offsetBytes: place.offsetBytes + cut, lengthBytes: lengthBytes - cut };
+      yield* cutPieces(stored.pieces(cluster, rank), Math.max(0, at - offsetBytes), lengthBytes);
       at = end;
     }
     if (at < to) yield { kind: 'zero', lengthBytes: to - at };

@@ -12,7 +12,7 @@ export const vmdk: Format = {
   options: vmdkOptions,
   compressions: ['zlib'],
   plan: async (disk, request) => (await import('./plan.ts')).planVmdk(disk, request),
-  planStored: async (disk, request) => (await import('./plan.ts')).planStoredVmdk(disk, request),
+  planStored: async (...asked) => (await import('./plan.ts')).planStoredVmdk(...asked),
   placement: async (sizeBytes, request) => (await import('./plan.ts')).placeVmdk(sizeBytes, request),
   check: async (source, options) => (await import('./check.ts')).checkVmdk(source, options),
   repair: async (source, options) => (await import('./repair.ts')).repairVmdk(source, options),

@@ -1,4 +1,5 @@
 import { ceilDivide, SECTOR_BYTES } from '../../bytes/numbers.ts';
+import type { ProgressListener } from '../../convert/progress.ts';
 import type { Disk } from '../../disk/disk.ts';
 import { ImageError } from '../../errors.ts';
 import { AllocationMap } from '../../view/allocation-map.ts';
@@ -35,8 +36,12 @@ export async function planVmdk(disk: Disk, request: WriteRequest): Promise<Layou
   }
 }
 
-/** A streamOptimized file of the grains that the disk has already; see `storedUnits`. */
-export async function planStoredVmdk(disk: Disk, request: WriteRequest): Promise<Layout | undefined> {
+/** A streamOptimized file of grains that the disk has compressed already; see `storedUnits`. */
+export async function planStoredVmdk(
+  disk: Disk,
+  request: WriteRequest,
+  onProgress?: ProgressListener,
+): Promise<Layout | undefined> {
   const form = chosenForm(request);
   if (form.subformat !== 'streamOptimized') return undefined;
   const capacitySectors = requireCapacity(disk.virtualSizeBytes);
@@ -46,7 +51,7 @@ export async function planStoredVmdk(disk: Disk, request: WriteRequest): Promise
     takesPlain: false,
     limitBytes: RECORD_DATA_BYTES_MAX,
   } as const;
-  const grains = await storedUnits(disk, stored, request.signal);
+  const grains = await storedUnits(disk, stored, { signal: request.signal, onProgress });
   const descriptor = embeddedDescriptor({ ...form, capacitySectors, seed: request.seed });
   return grains && storedStreamLayout(grains, { capacitySectors, descriptor, tables: form.tables });
 }

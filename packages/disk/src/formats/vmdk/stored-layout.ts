@@ -81,6 +81,16 @@ function tablesInFront(grains: StoredUnits, { capacitySectors, descriptor }: Sto
   ];
 }
 
+interface GrainRecord {
+  readonly grain: number;
+  /** Among the used ones. */
+  readonly rank: number;
+  /** Of the compressed data. */
+  readonly lengthBytes: number;
+  /** With marker and padding. */
+  readonly recordSectors: number;
+}
+
 /** The grains' records in guest order, those of a table followed by what else stands behind them. */
 class Records {
   readonly endSector: number;
@@ -100,7 +110,7 @@ class Records {
     for (let table = 0; table < tableCount; table++) {
       this.#starts[table] = sector;
       const first = sector;
-      for (const grain of this.#used(table)) sector += this.#recordSectors(grain);
+      for (const { recordSectors } of this.#used(table)) sector += recordSectors;
       if (sector > first) sector += tailSectors;
     }
     this.#starts[tableCount] = sector;
@@ -126,9 +136,9 @@ class Records {
     const bytes = new Uint8Array(TABLE_BYTES);
     const view = viewOf(bytes);
     let sector = start;
-    for (const grain of this.#used(table)) {
+    for (const { grain, recordSectors } of this.#used(table)) {
       view.setUint32((grain % TABLE_ENTRIES) * 4, requireSector(sector), true);
-      sector += this.#recordSectors(grain);
+      sector += recordSectors;
     }
     return { kind: 'bytes', bytes };
   }
@@ -144,13 +154,11 @@ class Records {
 
   *#tablePieces(table: number): Iterable<Piece> {
     let isEmpty = true;
-    for (const grain of this.#used(table)) {
+    for (const { grain, rank, lengthBytes, recordSectors } of this.#used(table)) {
       isEmpty = false;
-      const lengthBytes = this.#grains.storedLength(grain);
       yield { kind: 'bytes', bytes: encodeGrainMarker(grain * GRAIN_SECTORS, lengthBytes) };
-      yield { kind: 'stored', ...this.#grains.storedPlace(grain), lengthBytes };
-      const restBytes = this.#recordSectors(grain) * SECTOR_BYTES - GRAIN_MARKER_BYTES - lengthBytes;
-      yield { kind: 'zero', lengthBytes: restBytes };
+      yield* this.#grains.pieces(grain, rank);
+      yield { kind: 'zero', lengthBytes: recordSectors * SECTOR_BYTES - GRAIN_MARKER_BYTES - lengthBytes };
     }
     if (isEmpty || this.#tailSectors === 0) return;
     yield { kind: 'bytes', bytes: encodeMetadataMarker(MARKER_TYPE.grainTable, TABLE_SECTORS) };
@@ -169,12 +177,15 @@ class Records {
     return low;
   }
 
-  #used(table: number): Iterable<number> {
+  *#used(table: number): Iterable<GrainRecord> {
+    const { map } = this.#grains;
     const first = table * TABLE_ENTRIES;
-    return this.#grains.map.used(first, Math.min(first + TABLE_ENTRIES, this.#grains.map.blockCount));
-  }
-
-  #recordSectors(grain: number): number {
-    return ceilDivide(GRAIN_MARKER_BYTES + this.#grains.storedLength(grain), SECTOR_BYTES);
+    let rank = map.rank(first);
+    for (const grain of map.used(first, Math.min(first + TABLE_ENTRIES, map.blockCount))) {
+      const lengthBytes = this.#grains.lengthOf(grain, rank);
+      const recordSectors = ceilDivide(GRAIN_MARKER_BYTES + lengthBytes, SECTOR_BYTES);
+      yield { grain, rank, lengthBytes, recordSectors };
+      rank++;
+    }
   }
 }
