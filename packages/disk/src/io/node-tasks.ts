@@ -1,4 +1,5 @@
 import { readSync, writeSync } from 'node:fs';
+import { adler32 } from '../bytes/adler32.ts';
 import { GRAIN_MARKER_BYTES, grainDataBytes, grainMarkerProblem } from '../bytes/grain-marker.ts';
 import { looksIncompressible } from '../bytes/incompressible.ts';
 import { FAILED, type Place, placeUnits, stopCopy, TURN, type UnitsToPlace } from '../view/placed-units.ts';
@@ -174,22 +175,6 @@ function passInto(target: Uint8Array, stored: Passed, plain: Uint8Array, compres
     return end + 4;
   }
   return 0;
-}
-
-/** RFC 1950, section 8. The sums are reduced before they could leave 32 bits. */
-function adler32(bytes: Uint8Array): number {
-  let a = 1;
-  let b = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const end = Math.min(at + 3800, bytes.length);
-    for (; at < end; at++) {
-      a += bytes[at] ?? 0;
-      b += a;
-    }
-    a %= 65521;
-    b %= 65521;
-  }
-  return b * 65536 + a;
 }
 
 let own = new Uint8Array(0);

@@ -1,10 +1,8 @@
+import { adler32 } from '../../bytes/adler32.ts';
 import { viewOf } from '../../bytes/fields.ts';
 
 /** A stored block of deflate has a length of 16 bits. */
 const BLOCK_BYTES_MAX = 65535;
-const ADLER_PRIME = 65521;
-/** The sums of this many bytes stay below 2^32 without a division (zlib's NMAX). */
-const ADLER_RUN_BYTES = 5552;
 
 /** The bytes as a zlib stream (RFC 1950) of stored blocks (RFC 1951, 3.2.4): 5 bytes for every 65535, and 6. */
 export function storedZlib(plain: Uint8Array): Uint8Array {
@@ -24,19 +22,4 @@ export function storedZlib(plain: Uint8Array): Uint8Array {
   }
   view.setUint32(at, adler32(plain));
   return bytes;
-}
-
-function adler32(bytes: Uint8Array): number {
-  let a = 1;
-  let b = 0;
-  for (let at = 0; at < bytes.length; at += ADLER_RUN_BYTES) {
-    const end = Math.min(at + ADLER_RUN_BYTES, bytes.length);
-    for (let i = at; i < end; i++) {
-      a += bytes[i] ?? 0;
-      b += a;
-    }
-    a %= ADLER_PRIME;
-    b %= ADLER_PRIME;
-  }
-  return b * 65536 + a;
 }
