@@ -4,7 +4,7 @@ import { ImageError, invariant } from '../errors.ts';
 import type { FileSet } from '../formats/format.ts';
 import { formatNamed } from '../formats/registry.ts';
 import type { ByteSink } from '../io/byte-sink.ts';
-import { type ConvertOptions, convert, planFiles } from './convert.ts';
+import { type ConvertOptions, convert, isPlaced, planFiles } from './convert.ts';
 import { writeLayout, writeStream } from './write.ts';
 
 /** A file that was written. */
@@ -26,8 +26,9 @@ export async function convertFiles(
   options: ConvertOptions,
 ): Promise<readonly WrittenFile[]> {
   const { baseName = 'disk' } = options;
-  const form = await planFiles(withoutData(disk), options);
-  if (form.kind !== 'files') {
+  // To plan a large disk costs milliseconds, even without its data.
+  const form = (await isPlaced(disk, options)) ? undefined : await planFiles(withoutData(disk), options);
+  if (form?.kind !== 'files') {
     const name = `${baseName}.${formatNamed(options.format).extensions[0] ?? options.format}`;
     return [{ name, lengthBytes: await convert(disk, await openSink(name), options) }];
   }

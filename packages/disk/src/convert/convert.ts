@@ -154,6 +154,11 @@ export async function withZerosToConvert(
   return withZerosFound(disk, { unitBytes, onProgress: options.onProgress });
 }
 
+/** True for a form whose place for data is known, which is one file. Throws what `planImage` throws for the size. */
+export async function isPlaced(disk: Disk, options: PlanOptions): Promise<boolean> {
+  return (await placementOf(disk, writtenFormat(options), writeRequest(options))) !== undefined;
+}
+
 async function placementOf(
   { virtualSizeBytes }: Disk,
   format: WrittenFormat,

@@ -1,10 +1,17 @@
 import type { AllocationMap } from '../view/allocation-map.ts';
 import type { Disk } from './disk.ts';
 
+const maps = new WeakMap<Disk, AllocationMap>();
+
+/** The map that a disk of `mappedDisk` is made of. */
+export function mapOf(disk: Disk): AllocationMap | undefined {
+  return maps.get(disk);
+}
+
 /** The same disk with the blocks of a map as its extents: used ones are data, the others holes. */
 export function mappedDisk(disk: Disk, map: AllocationMap): Disk {
   const { blockBytes } = map;
-  return {
+  const mapped: Disk = {
     format: disk.format,
     virtualSizeBytes: disk.virtualSizeBytes,
     details: disk.details,
@@ -21,4 +28,6 @@ export function mappedDisk(disk: Disk, map: AllocationMap): Disk {
     read: (offset, into, signal) => disk.read(offset, into, signal),
     close: () => disk.close(),
   };
+  maps.set(mapped, map);
+  return mapped;
 }

@@ -1,6 +1,7 @@
 import { ceilDivide } from '../bytes/numbers.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk } from '../disk/disk.ts';
+import { mapOf } from '../disk/mapped-disk.ts';
 import { ImageError, invariant } from '../errors.ts';
 
 const GROUP_BLOCKS = 4096;
@@ -43,6 +44,8 @@ export class AllocationMap {
     blockBytes: number,
     options: { signal?: AbortSignal | undefined; onProgress?: ProgressListener | undefined } = {},
   ): Promise<AllocationMap> {
+    const known = mapOf(disk);
+    if (known?.blockBytes === blockBytes) return known;
     const blockCount = ceilDivide(disk.virtualSizeBytes, blockBytes);
     const bits = emptyBits(blockBytes, blockCount);
     for await (const extent of disk.extents(0, disk.virtualSizeBytes, options.signal)) {
