@@ -75,7 +75,7 @@ if (currentBundle(root) === undefined) {
   }
 }
 const current = currentBundle(root);
-if (current !== undefined && !readdirSync(current).some((name) => name.endsWith('.compiled'))) runOnce();
+if (current !== undefined && !isCompiled(current)) runOnce();
 
 async function make() {
   const { build } = await import('esbuild');
@@ -113,6 +113,11 @@ async function make() {
     })),
     inputs,
   );
+}
+
+/** Whether somebody has run it, with the Node that the command takes, which may not be this one. */
+function isCompiled(folder) {
+  return readdirSync(folder).some((name) => name.endsWith(`-${process.arch}.compiled`));
 }
 
 /**

@@ -25,6 +25,8 @@ function currentBundle(root) {
       const { size, mtimeMs } = statSync(`${root}/${path}`);
       if (size !== lengthBytes || mtimeMs !== modifiedMs) return undefined;
     }
+    // The folder may have gone without the record of it.
+    statSync(join(home, folder, 'main.js'));
     return join(home, folder);
   } catch {
     // Never made, or one of its sources is no more.

@@ -25,6 +25,9 @@ test('a bundle is current as long as nobody has touched what it was made from', 
   const { size, mtimeMs } = await stat(source);
   const record = { folder: 'made', inputs: [['source.ts', size, mtimeMs]] };
   await writeFile(join(home, 'current.json'), JSON.stringify(record));
+  assert.equal(currentBundle(project), undefined, 'it is not there');
+  await mkdir(join(home, 'made'));
+  await writeFile(join(home, 'made', 'main.js'), '');
   assert.equal(currentBundle(project), join(home, 'made'));
   await utimes(source, new Date(), new Date(mtimeMs + 1));
   assert.equal(currentBundle(project), undefined, 'another time');

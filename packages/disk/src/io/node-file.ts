@@ -104,10 +104,12 @@ function isToBlock({ fd }: FileHandle): boolean {
 }
 
 function blocked<Result>(call: () => Result): Result {
-  const startedMs = Date.now();
-  const result = call();
-  if (Date.now() - startedMs >= SLOW_MS) mayBlock = false;
-  return result;
+  const startedMs = performance.now();
+  try {
+    return call();
+  } finally {
+    if (performance.now() - startedMs >= SLOW_MS) mayBlock = false;
+  }
 }
 
 class FileSource implements ByteSource {

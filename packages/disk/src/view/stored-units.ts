@@ -4,7 +4,7 @@ import { ceilDivide } from '../bytes/numbers.ts';
 import { mapOrdered } from '../convert/bounded.ts';
 import type { ProgressListener } from '../convert/progress.ts';
 import type { Disk, StoredRun } from '../disk/disk.ts';
-import { ImageError } from '../errors.ts';
+import { ImageError, invariant } from '../errors.ts';
 import type { ByteSource } from '../io/byte-source.ts';
 import type { Compression } from '../io/codec.ts';
 import { lookAtUnit } from '../io/node-work.ts';
@@ -231,7 +231,8 @@ class UnitList {
     for (let i = 0; i < count; i++) {
       const at = this.#count + i;
       const unit = first + i;
-      this.#used[unit >> 3] = (this.#used[unit >> 3] ?? 0) | (1 << (unit & 7));
+      const byte = Math.floor(unit / 8);
+      this.#used[byte] = (this.#used[byte] ?? 0) | (1 << (unit % 8));
       this.#offsets[at] = offsetBytes + i * lengthBytes;
       this.#sourceIndices[at] = sourceIndex;
       this.#lengths[at] = isPlain ? PLAIN : lengthBytes * 2 + (adler32 === undefined ? 0 : 1);
@@ -243,9 +244,11 @@ class UnitList {
   }
 
   units(virtualSizeBytes: number): StoredUnits {
+    const map = AllocationMap.ofBits(this.#unitBytes, this.#unitCount, this.#used);
+    invariant(map.usedCount === this.#count, 'every unit has a place of its own in the map');
     return {
       virtualSizeBytes,
-      map: AllocationMap.ofBits(this.#unitBytes, this.#unitCount, this.#used),
+      map,
       lengthOf: (_unit, rank) => this.#lengthOf(this.#lengths[rank] ?? 0),
       isPlain: (_unit, rank) => this.#lengths[rank] === PLAIN,
       pieces: (_unit, rank) => this.#pieces(rank),
