@@ -49,7 +49,9 @@ const settings = [
 const preludeWith = (addon) => `'use strict';
 const bundleUrl = require('node:url').pathToFileURL(__filename).href;
 const bundlePaths = ${JSON.stringify({ '@gantry/native': addon })};
-const bundleResolve = (name) => require('node:url').pathToFileURL(bundlePaths[name] ?? require.resolve(name)).href;
+const bundlePath = (name) =>
+  name in bundlePaths ? require('node:path').join(__dirname, bundlePaths[name]) : require.resolve(name);
+const bundleResolve = (name) => require('node:url').pathToFileURL(bundlePath(name)).href;
 const later = (name) => new Proxy({}, { get: (_, key) => require(name)[key] });`;
 /** Modules of Node's that take milliseconds to load, and that most conversions do without. */
 const LOADED_LATER = /require\("(node:(?:child_process|crypto|stream|timers\/promises|util|zlib))"\)/g;
@@ -79,8 +81,9 @@ if (current !== undefined && !isCompiled(current)) runOnce();
 
 async function make() {
   const { build } = await import('esbuild');
-  // Built or not.
-  const addon = join(dirname(native), JSON.parse(readFileSync(native, 'utf8')).exports['.']);
+  // Built or not; as seen from a bundle's folder, since a project may be moved with all that is in it.
+  const built = join(dirname(native), JSON.parse(readFileSync(native, 'utf8')).exports['.']);
+  const addon = relative(join(home, 'folder'), built);
   const startedMs = Date.now();
   const { outputFiles, metafile } = await build({
     entryPoints,

@@ -74,6 +74,10 @@ test('the set-up makes a bundle that runs as the sources do, and loads none of t
   await writeFile(compiled, (await readFile(compiled)).subarray(0, 4096));
   assert.equal((await gantry(['disk', 'info', disk])).code, 0);
   assert.ok((await stat(compiled)).size > 100_000);
+  // The accelerator is found, and from wherever the project may have been moved to.
+  const required = { environment: { GANTRY_NATIVE: 'required' } };
+  assert.equal((await gantry(['disk', 'map', disk], required)).code, 0);
+  assert.ok(!(await readFile(join(bundle, 'main.js'), 'utf8')).includes(join(root, 'packages/native')));
   // Long enough for threads, which are of the bundle too.
   for (const args of [
     ['convert', disk, join(folder, 'out.qcow2'), '--compress', 'zlib'],

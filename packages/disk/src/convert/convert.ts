@@ -42,7 +42,7 @@ export async function planImage(disk: Disk, options: PlanOptions): Promise<Layou
 /**
  * Plans a compressed form out of compressed data that the disk has already: a layout of exact length, any range of
  * which can be read, as of the forms that are not compressed. Undefined where some of the data would have to be
- * compressed (also a unit that the disk's end cuts), where none is compressed, or where the form has no such layout;
+ * compressed (also a plain unit that the disk's end cuts), where none is compressed, or where the form has no such layout;
  * `planImage` then gives a stream. All compressed data is decompressed once, which shows where it ends and that it is
  * sound. Throws what `planImage` throws, and IMAGE_MALFORMED for damaged data.
  */
